@@ -1,0 +1,1 @@
+"""A small reverse-mode autograd engine: Tensor, op table, layers, losses, optimisers."""

@@ -1,0 +1,1 @@
+"""Ranks and what carries bytes between them: Communicator, transports."""

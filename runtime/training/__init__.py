@@ -1,0 +1,1 @@
+"""Data shards, the training loop, metrics."""
