@@ -2,3 +2,17 @@
 
 if __name__ != "ringleader.collectives":
     raise ImportError("folder collectives/ is the package ringleader.collectives: write 'import ringleader.collectives'")
+
+from ringleader.collectives import allreduce, alltoall, barrier, broadcast, scan  # noqa: F401  (they register)
+from ringleader.collectives.collective import COLLECTIVES, Collective, Promise
+from ringleader.collectives.count import Count, count
+from ringleader.collectives.lower import Program, lower
+from ringleader.collectives.registry import algorithm, algorithms, build, find
+from ringleader.collectives.schedule import Round, Schedule, Transfers, copy, fold, fragment, together
+from ringleader.collectives.verify import Verdict, VerificationError, verify
+
+__all__ = [
+    "COLLECTIVES", "Collective", "Count", "Program", "Promise", "Round", "Schedule", "Transfers", "Verdict",
+    "VerificationError", "algorithm", "algorithms", "build", "copy", "count", "find", "fold", "fragment",
+    "lower", "together", "verify",
+]  # fmt: skip

@@ -1,0 +1,21 @@
+"""Barrier: nobody leaves before everybody has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ringleader.collectives.registry import algorithm
+from ringleader.collectives.schedule import Round, fold
+
+
+@algorithm("barrier")
+def dissemination(n: int) -> Iterator[Round]:
+    """In round j each rank tells the one 2^j ahead all it has heard: ceil(log2 n) rounds.
+
+    Hensgen, Finkel and Manber, "Two algorithms for barrier synchronization" (1988).
+    """
+    r = np.arange(n)
+    for j in range((n - 1).bit_length()):
+        yield fold(r, (r + (1 << j)) % n)

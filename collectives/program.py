@@ -1,0 +1,49 @@
+"""A program: what one rank runs. Instructions on cells, with what each must wait for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+STAGE = "stage"  # buffer that lowering adds: its slots are all as large as the largest slot
+
+
+class Cells(NamedTuple):
+    """``width`` slots of a buffer from ``slot`` on; as large as slots ``like`` ... of a block row."""
+
+    buffer: str
+    slot: int
+    width: int
+    like: int
+
+
+class Instruction(NamedTuple):
+    """One step.
+
+    send: ``src`` packed into one message to ``peer``. recv: one message from ``peer`` unpacked into
+    ``dst``. copy: ``src[0]`` to ``dst[0]``. reduce: ``dst[0]`` becomes the left fold of ``src``, in order.
+    ``after``: indices of earlier instructions that must be complete before this one starts.
+    """
+
+    kind: Literal["send", "recv", "copy", "reduce"]
+    peer: int
+    src: tuple[Cells, ...]
+    dst: tuple[Cells, ...]
+    after: tuple[int, ...]
+    round: int
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Instructions of one rank, started in this order, completed in any that ``after`` allows.
+
+    Messages between two ranks match in order, so every transport needs only one stream per pair.
+    ``slots``: slots of a block; ``stage``: staging slots needed.
+    """
+
+    rank: int
+    n: int
+    slots: int
+    scratch: int
+    stage: int
+    instructions: tuple[Instruction, ...]
