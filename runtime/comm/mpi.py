@@ -1,0 +1,185 @@
+"""Ranks as MPI processes, over mpi4py.
+
+Nothing here blocks inside MPI while it waits for another rank: requests are tested, so that the control
+channel is watched, time-outs work, and more ranks than cores make progress.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+from mpi4py.util.dtlib import from_numpy_dtype
+from numpy.typing import NDArray
+
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Transport
+
+NUMBER_BITS = 6  # of the tag: call number; the other bits are the digest
+SPIN, NAP = 2000, 5e-5  # turns before a waiting loop sleeps; seconds of sleep
+VENDOR_PIECE = 1 << 30  # bytes a call of the MPI library's own collective moves at most
+
+_MPI_OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN}
+
+
+class Membership:
+    """Which ranks of MPI_COMM_WORLD have left; shared by all communicators of this process."""
+
+    def __init__(self, world: MPI.Intracomm) -> None:
+        self.comm = world.Dup()
+        self.left: set[int] = set()
+        self.requests: list[MPI.Request] = []
+
+    def leave(self) -> None:
+        """Tell all ranks that this one makes no more calls."""
+        rank = self.comm.rank
+        self.left.add(rank)
+        self.requests = [self.comm.isend(None, dest=p) for p in range(self.comm.size) if p != rank]
+
+    def now(self) -> set[int]:
+        status = MPI.Status()
+        while self.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
+            self.comm.recv(source=status.source)
+            self.left.add(status.source)
+        return self.left
+
+
+class _Request(Request):
+    def __init__(
+        self, transport: MpiTransport, request: MPI.Request, view: Bytes, peer: int, channel: Channel,
+        is_recv: bool,
+    ) -> None:  # fmt: skip
+        self.transport, self.request, self.view, self.channel = transport, request, view, channel
+        self.peer, self.tag, self.is_recv = peer, channel.tag, is_recv
+        self.done = False
+
+    def test(self) -> bool:
+        if not self.done:
+            if self.is_recv and self.peer == ANY:
+                status = MPI.Status()
+                self.done = self.request.Test(status)
+                if self.done:
+                    self.peer, self.tag = status.source, status.tag
+            else:
+                self.done = self.request.Test()
+        return self.done
+
+    def cancel(self) -> None:
+        """A receive is cancelled; a send cannot be, so its memory is kept alive instead."""
+        if self.is_recv and not self.test():
+            self.request.Cancel()
+            self.request.Wait()
+        elif not self.done:
+            self.transport.abandoned.append(self)
+
+    def conflict(self) -> bool:
+        t = self.transport
+        if not self.is_recv or self.channel.number < 0:
+            return False
+        status = MPI.Status()
+        if not t.data.Iprobe(self.peer, MPI.ANY_TAG, status):
+            return False
+        mine, other = t.tag(self.channel), status.tag
+        return other != mine and other & t.number_mask == mine & t.number_mask
+
+
+class MpiTransport(Transport):
+    """One communicator: duplicates of ``comm`` for collectives, point-to-point and control messages."""
+
+    name = "mpi"
+    watch_every = 64
+
+    def __init__(self, comm: MPI.Intracomm, membership: Membership | None = None) -> None:
+        self.comm = comm
+        self.data, self.direct, self.control = comm.Dup(), comm.Dup(), comm.Dup()
+        self.rank, self.size = comm.rank, comm.size
+        self.membership = membership or Membership(comm)
+        self.world = self._world_ranks()
+        self.nodes = self._nodes()
+        highest = comm.Get_attr(MPI.TAG_UB)
+        self.highest_tag = int(highest if highest is not None else 32767)
+        self.number_mask = (1 << NUMBER_BITS) - 1
+        self.digest_mask = (1 << (self.highest_tag.bit_length() - NUMBER_BITS - 1)) - 1
+        self.abandoned: list[_Request] = []
+        self.posted: list[MPI.Request] = []
+
+    def _world_ranks(self) -> list[int]:
+        group, world = self.comm.Get_group(), self.membership.comm.Get_group()
+        ranks = MPI.Group.Translate_ranks(group, list(range(self.size)), world)
+        group.Free()
+        world.Free()
+        return [int(r) for r in ranks]
+
+    def _nodes(self) -> list[int]:
+        """Ranks that can share memory are on one node; nodes are numbered by their first rank."""
+        local = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        first = local.bcast(self.rank)
+        local.Free()
+        leaders = self.comm.allgather(first)
+        numbers = {leader: i for i, leader in enumerate(dict.fromkeys(leaders))}
+        return [numbers[leader] for leader in leaders]
+
+    def tag(self, channel: Channel) -> int:
+        """Call number below, digest above; both shortened to what the MPI library's tags can hold."""
+        return (channel.digest & self.digest_mask) << NUMBER_BITS | channel.number & self.number_mask
+
+    def _route(self, channel: Channel) -> tuple[MPI.Intracomm, int]:
+        if channel.number >= 0:
+            return self.data, self.tag(channel)
+        return self.direct, MPI.ANY_TAG if channel.tag == ANY else channel.tag
+
+    def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request:
+        comm, tag = self._route(channel)
+        return _Request(self, comm.Isend([view, MPI.BYTE], peer, tag), view, peer, channel, is_recv=False)
+
+    def _irecv(self, view: Bytes, peer: int, channel: Channel) -> Request:
+        comm, tag = self._route(channel)
+        source = MPI.ANY_SOURCE if peer == ANY else peer
+        return _Request(self, comm.Irecv([view, MPI.BYTE], source, tag), view, peer, channel, is_recv=True)
+
+    def pause(self, turn: int) -> None:
+        if turn < SPIN:
+            os.sched_yield()
+        else:
+            time.sleep(NAP)
+
+    def post(self, peer: int, report: Any) -> None:
+        self.posted.append(self.control.isend(report, dest=peer))
+
+    def poll(self) -> Iterable[tuple[int, Any]]:
+        status = MPI.Status()
+        while self.control.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
+            yield status.source, self.control.recv(source=status.source)
+
+    def gone(self) -> set[int]:
+        left = self.membership.now()
+        return {rank for rank, member in enumerate(self.world) if member in left}
+
+    def publish(self, key: int, value: Any) -> None:
+        """MPI_Comm_split exchanges the values itself."""
+
+    def split(self, key: int, color: int | None, order: int) -> Transport | None:
+        comm = self.comm.Split(MPI.UNDEFINED if color is None else color, order)
+        return None if comm == MPI.COMM_NULL else MpiTransport(comm, self.membership)
+
+    def vendor_refuses(self, collective: str, dtype: np.dtype[Any]) -> str | None:
+        if collective == "allreduce":
+            try:
+                from_numpy_dtype(dtype)
+            except ValueError:
+                return f"the MPI library has no datatype for {dtype}; use another algorithm"
+            if dtype.kind == "b":
+                return "the MPI library does not add booleans; use another algorithm"
+        return None
+
+    def vendor(self, collective: str, array: NDArray[Any], op: str, root: int) -> None:
+        step = max(1, VENDOR_PIECE // array.itemsize)
+        for at in range(0, array.size, step):
+            piece = array[at : at + step]
+            if collective == "broadcast":
+                self.data.Bcast([piece.view(np.uint8), MPI.BYTE], root)
+            else:
+                self.data.Allreduce(MPI.IN_PLACE, piece, _MPI_OPS[op])

@@ -1,0 +1,45 @@
+"""Reduction operations: a name, a ufunc and what is known of it. One table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Op:
+    """``commutes``: operands may be swapped. ``identity``: folding it in changes nothing (None: there is
+    none for every dtype). ``divide``: the sum is divided by the number of ranks at the end."""
+
+    name: str
+    ufunc: np.ufunc
+    identity: Any = None
+    commutes: bool = True
+    divide: bool = False
+
+
+OPS = {
+    op.name: op
+    for op in (
+        Op("sum", np.add, 0),
+        Op("prod", np.multiply, 1),
+        Op("max", np.maximum),
+        Op("min", np.minimum),
+        Op("mean", np.add, 0, divide=True),
+    )
+}
+
+
+def find_op(op: str | Op, dtype: np.dtype[Any]) -> Op:
+    """The operation, checked against the dtype. ValueError: unknown name, or a mean of integers."""
+    if isinstance(op, str):
+        if op not in OPS:
+            raise ValueError(f"unknown op {op!r}; known: {', '.join(OPS)}")
+        op = OPS[op]
+    if dtype.kind not in "biufc":
+        raise ValueError(f"op {op.name!r} needs numbers, not dtype {dtype}")
+    if op.divide and dtype.kind not in "fc":
+        raise ValueError(f"op 'mean' of {dtype} would lose the fraction; use 'sum', or a float dtype")
+    return op

@@ -1,0 +1,178 @@
+"""How a process finds its ranks: ``init`` under a launcher, ``spawn`` for ranks as threads."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ringleader.runtime.comm.communicator import TIMEOUT, Communicator
+from ringleader.runtime.comm.errors import CollectiveError, RankLost
+from ringleader.runtime.comm.threads import Hub, ThreadsTransport
+
+# Who says how many ranks there are, the most specific first. SLURM_NTASKS is also set in a batch script.
+SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+LAUNCHERS = ("OMPI_", "PMI_", "PMIX_", "MV2_", "SLURM_PROCID")  # prefixes of what launchers set
+SIGINT_CODE = 130
+LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
+
+_world = threading.local()  # ranks may be threads, so each has its own
+
+
+def init(timeout: float | None = None, single: bool = False) -> Communicator:
+    """The communicator of all ranks: MPI's world under mpirun, a world of one otherwise.
+
+    In a rank started by ``spawn`` it is that rank's world. Calling it again returns the same one.
+    ``timeout``: seconds after which a call names the ranks that are missing (default 300, or
+    RINGLEADER_TIMEOUT). ``single`` (or RINGLEADER_SINGLE=1): a world of one whatever the launcher says.
+
+    From here on an uncaught exception on one rank ends the whole job. RuntimeError: the launcher's
+    variables claim several ranks but MPI says one, or mpi4py is missing.
+    """
+    if not hasattr(_world, "communicator"):
+        seconds = float(os.environ.get("RINGLEADER_TIMEOUT", TIMEOUT)) if timeout is None else timeout
+        single = single or os.environ.get("RINGLEADER_SINGLE") == "1"
+        _world.communicator = _single(seconds) if single or not _launched() else _mpi(seconds)
+    elif timeout is not None:
+        _world.communicator._set_timeout(timeout)
+    world: Communicator = _world.communicator
+    return world
+
+
+def _launched() -> bool:
+    return "mpi4py.MPI" in sys.modules or any(
+        key.startswith(LAUNCHERS) or key in SIZE_VARIABLES for key in os.environ
+    )
+
+
+def _single(timeout: float) -> Communicator:
+    return Communicator(ThreadsTransport(Hub(1), "world", [0], 0), timeout=timeout)
+
+
+def claimed_size() -> tuple[str, int] | None:
+    """The launcher's own word on the number of ranks: variable and value, None if it says nothing."""
+    for variable in SIZE_VARIABLES:
+        value = os.environ.get(variable, "")
+        if value.isdigit():
+            return variable, int(value)
+    return None
+
+
+def _mpi(timeout: float) -> Communicator:
+    claim = claimed_size()
+    remedy = (
+        "Start it with the mpirun of the MPI that mpi4py uses ('ringleader train ... -n N' finds it), "
+        "or set RINGLEADER_SINGLE=1 if a world of one is meant."
+    )
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if claim is None or claim[1] == 1:
+            return _single(timeout)
+        raise RuntimeError(
+            f"the launcher says {claim[0]}={claim[1]}, but MPI cannot be used here: {error}. "
+            f"Install it with: pip install 'ringleader[mpi]'. {remedy}"
+        ) from error
+    size = MPI.COMM_WORLD.size
+    if size == 1:
+        if claim is not None and claim[1] > 1:
+            raise RuntimeError(
+                f"the launcher says {claim[0]}={claim[1]}, but MPI ({MPI.Get_library_version().split(',')[0]}) "
+                f"says this is a world of one. {remedy}"
+            )
+        return _single(timeout)
+    sys.excepthook = _abort_job
+    from ringleader.runtime.comm.mpi import MpiTransport
+
+    transport = MpiTransport(MPI.COMM_WORLD)
+    world = Communicator(transport, timeout=timeout)
+    atexit.register(_finish_mpi, world, transport)
+    return world
+
+
+def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """An exception nobody caught: show it whole, then end every rank."""
+    from mpi4py import MPI
+
+    interrupted = issubclass(kind, KeyboardInterrupt)
+    if not interrupted:
+        text = "".join(traceback.format_exception(kind, error, trace))
+        sys.stdout.flush()
+        sys.stderr.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
+        sys.stderr.flush()
+        time.sleep(LAST_WORDS)
+    MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
+
+
+def _finish_mpi(world: Communicator, transport: Any) -> None:
+    """At exit: wait until all ranks are through, so that nobody waits for one that has left silently."""
+    try:
+        world._drain()
+        transport.membership.leave()
+        _stay(world, "has finished")
+    except BaseException as error:
+        _abort_job(type(error), error, error.__traceback__)
+
+
+def _stay(world: Communicator, state: str) -> None:
+    turn = 0
+    while len(world._transport.gone()) < world.size:
+        world._listen(state)
+        world._transport.pause(turn := turn + 1)
+
+
+def spawn(n: int, fn: Callable[..., Any], *args: Any, timeout: float = TIMEOUT) -> list[Any]:
+    """Run ``fn(world, *args)`` on ``n`` ranks, as threads of this process; returns what each returned.
+
+    If ranks raise, the others are told and raise too; the first exception that is not merely the
+    consequence of another's is raised here, with a note that names its rank.
+    """
+    if n < 1:
+        raise ValueError(f"spawn: the number of ranks must be at least 1, got {n}")
+    hub = Hub(n)
+    results: list[Any] = [None] * n
+    errors: list[BaseException | None] = [None] * n
+
+    def rank_main(rank: int) -> None:
+        world = Communicator(ThreadsTransport(hub, "world", list(range(n)), rank), timeout=timeout)
+        _world.communicator = world
+        try:
+            results[rank] = fn(world, *args)
+            world._drain()
+        except BaseException as error:
+            errors[rank] = error
+        hub.leave(rank)
+        try:
+            failed = errors[rank]
+            _stay(world, f"has failed with {type(failed).__name__}: {failed}" if failed else "has finished")
+        except CollectiveError as error:
+            errors[rank] = errors[rank] or error
+
+    threads = [threading.Thread(target=rank_main, args=(r,), name=f"rank {r}", daemon=True) for r in range(n)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.1)  # short, so that Ctrl-C is seen
+    except KeyboardInterrupt:
+        for rank in range(n):
+            hub.leave(rank)
+        raise
+    _raise_first(errors)
+    return results
+
+
+def _raise_first(errors: list[BaseException | None]) -> None:
+    """Causes before consequences."""
+    raised = [(isinstance(e, RankLost), rank, e) for rank, e in enumerate(errors) if e is not None]
+    if raised:
+        _, rank, error = min(raised, key=lambda r: r[:2])
+        if hasattr(error, "add_note"):
+            error.add_note(f"raised on rank {rank} of {len(errors)}")
+        raise error

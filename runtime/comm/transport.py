@@ -1,0 +1,135 @@
+"""What every transport offers: messages between ranks, and running programs over them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+ANY = -1  # any source, any tag
+MAX_MESSAGE = 1 << 30  # bytes; MPI counts are 32-bit, so longer messages travel in pieces
+
+
+class Channel(NamedTuple):
+    """Which messages belong together. Collective call ``number`` with ``digest`` of its signature, so that
+    a rank which calls something else never matches; or, with ``number`` -1, point-to-point with ``tag``."""
+
+    number: int
+    digest: int
+    tag: int = 0
+
+
+def point_to_point(tag: int) -> Channel:
+    return Channel(-1, 0, tag)
+
+
+class Request(ABC):
+    """One message under way. ``peer`` is the other rank (ANY until a receive from anyone has matched)."""
+
+    peer: int
+    tag: int
+    is_recv: bool
+
+    @abstractmethod
+    def test(self) -> bool:
+        """Has it completed? Never blocks."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Give up: the buffer is not written any more."""
+
+    def conflict(self) -> bool:
+        """Has the peer sent something else in this very call?"""
+        return False
+
+
+class Pieces(Request):
+    """A message longer than the transport's limit, as several."""
+
+    def __init__(self, pieces: list[Request]) -> None:
+        self.pieces = pieces
+        self.peer, self.tag, self.is_recv = pieces[0].peer, pieces[0].tag, pieces[0].is_recv
+
+    def test(self) -> bool:
+        while self.pieces and self.pieces[0].test():
+            self.pieces.pop(0)
+        return not self.pieces
+
+    def cancel(self) -> None:
+        for piece in self.pieces:
+            piece.cancel()
+
+    def conflict(self) -> bool:
+        return bool(self.pieces) and self.pieces[0].conflict()
+
+
+class Transport(ABC):
+    """Messages between the ``size`` ranks of one communicator.
+
+    ``nodes[r]``: number of the node that rank r runs on. ``max_message``: longest message in bytes;
+    longer ones are cut.
+    """
+
+    name: str
+    rank: int
+    size: int
+    nodes: list[int]
+    max_message: int = MAX_MESSAGE
+    watch_every: int = 1  # turns of a waiting loop between two looks at the control channel
+
+    def isend(self, view: Bytes, peer: int, channel: Channel) -> Request:
+        """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done."""
+        return self._cut(self._isend, view, peer, channel)
+
+    def irecv(self, view: Bytes, peer: int, channel: Channel) -> Request:
+        """Start receiving exactly ``view.size`` bytes. ``peer`` and the tag may be ANY if it is one piece."""
+        return self._cut(self._irecv, view, peer, channel)
+
+    def _cut(self, start: Any, view: Bytes, peer: int, channel: Channel) -> Request:
+        if view.size <= self.max_message:
+            request: Request = start(view, peer, channel)
+            return request
+        cuts = range(0, view.size, self.max_message)
+        return Pieces([start(view[at : at + self.max_message], peer, channel) for at in cuts])
+
+    @abstractmethod
+    def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request: ...
+
+    @abstractmethod
+    def _irecv(self, view: Bytes, peer: int, channel: Channel) -> Request: ...
+
+    @abstractmethod
+    def pause(self, turn: int) -> None:
+        """Wait a little, in the ``turn``-th turn of a waiting loop: spin, then yield, then sleep."""
+
+    @abstractmethod
+    def post(self, peer: int, report: Any) -> None:
+        """Send a small object over the control channel; never blocks."""
+
+    @abstractmethod
+    def poll(self) -> Iterable[tuple[int, Any]]:
+        """What has arrived on the control channel since the last call, as (rank, object)."""
+
+    @abstractmethod
+    def gone(self) -> set[int]:
+        """Ranks that have finished or failed, so that no message from them will come any more."""
+
+    @abstractmethod
+    def publish(self, key: int, value: Any) -> None:
+        """Before the barrier inside a split: make ``value`` known to all ranks under ``key``."""
+
+    @abstractmethod
+    def split(self, key: int, color: int | None, order: int) -> Transport | None:
+        """After that barrier: the transport of all ranks with this color, ordered by (order, rank)."""
+
+    def vendor_refuses(self, collective: str, dtype: np.dtype[Any]) -> str | None:
+        """Why the communication library's own collective cannot do this; None if it can."""
+        return f"transport {self.name!r} has no {collective} of its own; use another algorithm"
+
+    def vendor(self, collective: str, array: NDArray[Any], op: str, root: int) -> None:
+        """The communication library's own collective, in place, blocking, once all ranks have agreed."""
+        raise RuntimeError(f"transport {self.name!r} has no {collective} of its own")

@@ -1,0 +1,141 @@
+"""Running a program: start instructions in order, complete them in any order that they allow."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringleader.collectives.program import STAGE, Cells, Program
+from ringleader.runtime.comm.transport import Bytes, Channel, Request, Transport
+
+Span = tuple[str, int, int]  # buffer, first element, element after the last
+
+
+class Step(NamedTuple):
+    """An instruction with its cells as element ranges. ``after``: only the messages it waits for, since
+    copies and reductions are complete as soon as they are started."""
+
+    kind: str
+    peer: int
+    src: tuple[Span, ...]
+    dst: tuple[Span, ...]
+    after: tuple[int, ...]
+
+
+class Placed(NamedTuple):
+    """A program on buffers of a given size; ``scratch`` and ``stage`` are elements to provide."""
+
+    steps: tuple[Step, ...]
+    scratch: int
+    stage: int
+
+
+@lru_cache(maxsize=128)
+def place(program: Program, count: int) -> Placed:
+    """Compile for blocks of ``count`` elements. Slot s of a block is elements s*count//k ... ."""
+    k = program.slots
+    largest = -(-count // k)
+
+    def offset(slot: int) -> int:
+        return slot // k * count + slot % k * count // k
+
+    def span(c: Cells) -> Span:
+        start = c.slot * largest if c.buffer == STAGE else offset(c.slot)
+        return c.buffer, start, start + offset(c.like + c.width) - offset(c.like)
+
+    messages = {i for i, ins in enumerate(program.instructions) if ins.kind in ("send", "recv")}
+    steps = tuple(
+        Step(
+            i.kind, i.peer, tuple(map(span, i.src)), tuple(map(span, i.dst)),
+            tuple(a for a in i.after if a in messages),
+        )
+        for i in program.instructions
+    )  # fmt: skip
+    return Placed(steps, offset(program.scratch), program.stage * largest)
+
+
+class Work:
+    """A program in flight on one rank. ``buffers``: 1-d contiguous arrays of one dtype by name."""
+
+    def __init__(
+        self, transport: Transport, placed: Placed, buffers: dict[str, NDArray[Any]],
+        ufunc: np.ufunc | None, channel: Channel,
+    ) -> None:  # fmt: skip
+        self.transport, self.placed, self.ufunc, self.channel = transport, placed, ufunc, channel
+        dtype = next(iter(buffers.values())).dtype
+        self.buffers = dict(
+            buffers, scratch=np.empty(placed.scratch, dtype), stage=np.empty(placed.stage, dtype)
+        )
+        self.next = 0
+        self.open: dict[int, tuple[Request, Bytes | None]] = {}
+
+    def advance(self) -> Request | None:
+        """Go as far as possible without waiting: the message that is waited for, None when all is done."""
+        steps = self.placed.steps
+        while self.next < len(steps):
+            step = steps[self.next]
+            for message in step.after:
+                if (blocked := self._pending(message)) is not None:
+                    return blocked
+            self._start(step)
+            self.next += 1
+        for message in list(self.open):
+            if (blocked := self._pending(message)) is not None:
+                return blocked
+        return None
+
+    def cancel(self) -> None:
+        """Give up all messages under way."""
+        for request, _ in self.open.values():
+            request.cancel()
+        self.open.clear()
+
+    def _pending(self, message: int) -> Request | None:
+        """The request of this step if it is still under way; completes it otherwise."""
+        if message not in self.open:
+            return None
+        request, packed = self.open[message]
+        if not request.test():
+            return request
+        del self.open[message]
+        if packed is not None:
+            self._unpack(packed, self.placed.steps[message].dst)
+        return None
+
+    def _view(self, span: Span) -> NDArray[Any]:
+        name, start, stop = span
+        return self.buffers[name][start:stop]
+
+    def _start(self, step: Step) -> None:
+        if step.kind == "send":
+            parts = [self._view(s).view(np.uint8) for s in step.src]
+            payload = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self.open[self.next] = (self.transport.isend(payload, step.peer, self.channel), None)
+        elif step.kind == "recv":
+            if len(step.dst) == 1:
+                view, packed = self._view(step.dst[0]).view(np.uint8), None
+            else:
+                view = packed = np.empty(sum(self._view(d).nbytes for d in step.dst), np.uint8)
+            self.open[self.next] = (self.transport.irecv(view, step.peer, self.channel), packed)
+        elif step.kind == "copy":
+            np.copyto(self._view(step.dst[0]), self._view(step.src[0]))
+        else:
+            self._reduce([self._view(s) for s in step.src], self._view(step.dst[0]), step)
+
+    def _unpack(self, packed: Bytes, spans: tuple[Span, ...]) -> None:
+        at = 0
+        for span in spans:
+            target = self._view(span).view(np.uint8)
+            target[:] = packed[at : at + target.size]
+            at += target.size
+
+    def _reduce(self, operands: list[NDArray[Any]], target: NDArray[Any], step: Step) -> None:
+        """Left fold in order. The target may be an operand: it is overwritten only in the last fold."""
+        assert self.ufunc is not None, "this collective reduces nothing"
+        value = operands[0]
+        for i, operand in enumerate(operands[1:], start=2):
+            last = i == len(operands) or step.dst[0] not in step.src[i:]
+            value = self.ufunc(value, operand, out=target if last else None)
