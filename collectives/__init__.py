@@ -10,9 +10,10 @@ from ringleader.collectives.lower import Program, lower
 from ringleader.collectives.registry import algorithm, algorithms, build, find
 from ringleader.collectives.schedule import Round, Schedule, Transfers, copy, fold, fragment, together
 from ringleader.collectives.verify import Verdict, VerificationError, verify
+from ringleader.collectives.verify_programs import verify_programs
 
 __all__ = [
     "COLLECTIVES", "Collective", "Count", "Program", "Promise", "Round", "Schedule", "Transfers", "Verdict",
     "VerificationError", "algorithm", "algorithms", "build", "copy", "count", "find", "fold", "fragment",
-    "lower", "together", "verify",
+    "lower", "together", "verify", "verify_programs",
 ]  # fmt: skip

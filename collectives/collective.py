@@ -31,7 +31,9 @@ class Collective:
 
     ``blocks_in(n)``, ``blocks_out(n)``: how many blocks, of ``slots`` slots each, the buffers have.
     ``promise(n, k, root)``: see Promise, with k slots in a block. ``in_place``: input and output are one
-    buffer. ``at_least_once``: contributions may count double (a barrier only has to hear of everyone).
+    buffer. ``rooted``: the root matters. ``one_way``: some ranks only send, and would otherwise leave before
+    anyone could tell them that the ranks disagree. ``at_least_once``: contributions may count double (a
+    barrier only has to hear of everyone).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Collective:
     blocks_out: Callable[[int], int] = lambda n: 1
     in_place: bool = False
     rooted: bool = False
+    one_way: bool = False
     at_least_once: bool = False
 
 
@@ -71,9 +74,9 @@ def _ranks_before(n: int, k: int, root: int) -> Promise:
 
 
 ALLREDUCE = Collective("allreduce", _everyone, in_place=True)
-BROADCAST = Collective("broadcast", _from_root, in_place=True, rooted=True)
+BROADCAST = Collective("broadcast", _from_root, in_place=True, rooted=True, one_way=True)
 ALLTOALL = Collective("alltoall", _transposed, blocks_in=lambda n: n, blocks_out=lambda n: n)
-EXSCAN = Collective("exscan", _ranks_before)
+EXSCAN = Collective("exscan", _ranks_before, one_way=True)
 BARRIER = Collective("barrier", _everyone, in_place=True, at_least_once=True)
 
 COLLECTIVES = {c.name: c for c in (ALLREDUCE, BROADCAST, ALLTOALL, EXSCAN, BARRIER)}

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ringleader.collectives.program import STAGE, Cells, Instruction, Program
+from ringleader.collectives.program import STAGE, Cells, Instruction, Program, each_cell
 from ringleader.collectives.schedule import COPY, Schedule, Transfers
 
 Kind = Literal["send", "recv", "copy", "reduce"]
@@ -67,15 +67,15 @@ class _Building:
     def add(self, kind: Kind, peer: int, src: tuple[Cells, ...], dst: tuple[Cells, ...]) -> None:
         """Append an instruction; what it must wait for follows from the cells it touches."""
         me, after = len(self.out), set()
-        for cell in _each(src):
+        for cell in each_cell(src):
             if cell in self.writer:
                 after.add(self.writer[cell])
-        for cell in _each(dst):
+        for cell in each_cell(dst):
             if cell in self.writer:
                 after.add(self.writer[cell])
             after.update(self.readers.pop(cell, ()))
             self.writer[cell] = me
-        for cell in _each(src):
+        for cell in each_cell(src):
             self.readers.setdefault(cell, []).append(me)
         after.discard(me)
         self.out.append(Instruction(kind, peer, src, dst, tuple(sorted(after)), self.number))
@@ -91,13 +91,13 @@ class _Building:
         """Receives first, then sends, then local work: no rank waits before it has posted its round."""
         self.number, self.used = number, 0
         outgoing, incoming, local = _sort(self.rank, groups)
-        read = {c for m in outgoing for src, _, _ in m.elements for c in _each((src,))}
-        read |= {c for w in local for c in _each((w.source,))}
+        read = {c for m in outgoing for src, _, _ in m.elements for c in each_cell((src,))}
+        read |= {c for w in local for c in each_cell((w.source,))}
         writes = list(local)
         for message in incoming:
             places = []
             for _, target, order in message.elements:
-                direct = order == COPY and not read.intersection(_each((target,)))
+                direct = order == COPY and not read.intersection(each_cell((target,)))
                 place = target if direct else self.staged(target)
                 places.append(place)
                 if not direct:
@@ -112,10 +112,10 @@ class _Building:
         folds: dict[Cells, list[_Write]] = {}
         for w in _aligned(writes):
             folds.setdefault(w.target, []).append(w)
-        written = set(_each(tuple(folds)))
+        written = set(each_cell(tuple(folds)))
         for ws in folds.values():
             for i, w in enumerate(ws):
-                if w.message is None and written.intersection(_each((w.source,))):
+                if w.message is None and written.intersection(each_cell((w.source,))):
                     saved = self.staged(w.source)
                     self.add("copy", self.rank, (w.source,), (saved,))
                     ws[i] = w._replace(source=saved)
@@ -169,7 +169,7 @@ def _aligned(writes: list[_Write]) -> list[_Write]:
     """Writes whose targets are equal or disjoint; slot by slot where they overlap otherwise."""
     owner: dict[tuple[str, int], Cells] = {}
     for w in writes:
-        for cell in _each((w.target,)):
+        for cell in each_cell((w.target,)):
             if owner.setdefault(cell, w.target) != w.target:
                 return [one for w in writes for one in _slot_by_slot(w)]
     return writes
@@ -184,9 +184,3 @@ def _slot_by_slot(w: _Write) -> Iterator[_Write]:
     for i in range(w.target.width):
         source, target = (c._replace(slot=c.slot + i, width=1, like=c.like + i) for c in (w.source, w.target))
         yield w._replace(source=source, target=target)
-
-
-def _each(cells: tuple[Cells, ...]) -> Iterator[tuple[str, int]]:
-    for c in cells:
-        for slot in range(c.slot, c.slot + c.width):
-            yield c.buffer, slot

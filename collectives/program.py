@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,13 @@ class Cells(NamedTuple):
     slot: int
     width: int
     like: int
+
+
+def each_cell(cells: tuple[Cells, ...]) -> Iterator[tuple[str, int]]:
+    """The (buffer, slot) of every single cell."""
+    for c in cells:
+        for slot in range(c.slot, c.slot + c.width):
+            yield c.buffer, slot
 
 
 class Instruction(NamedTuple):

@@ -53,7 +53,7 @@ class Verdict:
             raise VerificationError(str(self))
 
 
-class _Fault(Exception):
+class Fault(Exception):
     def __init__(self, rank: int, slot: int, text: str) -> None:
         self.rank, self.slot, self.text = int(rank), int(slot), text
 
@@ -79,6 +79,13 @@ class _Expressions:
             a, b = self.same[left], self.same[right]
             self.same.append(self._swapped.setdefault((a, b) if a < b else (b, a), known))
         return known
+
+    def fold_all(self, operands: list[int]) -> int:
+        """Left fold."""
+        value = operands[0]
+        for operand in operands[1:]:
+            value = self.fold(value, operand)
+        return value
 
     def leaves_of(self, expression: int) -> set[int]:
         """The input cells it is made of."""
@@ -109,20 +116,22 @@ def verify(schedule: Schedule) -> Verdict:
     """Run the schedule on symbols and compare with the promise. Raises nothing: see Verdict."""
     if schedule.collective is None:
         raise ValueError("verify: a fragment promises nothing; build a Schedule with its collective")
-    state = _State(schedule)
+    state = State(schedule)
     for number, groups in enumerate(schedule.expand()):
         try:
             state.step(groups)
-        except _Fault as fault:
+        except Fault as fault:
             return Verdict(schedule, fault.text, number, fault.rank, fault.slot)
     try:
         state.compare()
-    except _Fault as fault:
+    except Fault as fault:
         return Verdict(schedule, fault.text, None, fault.rank, fault.slot)
     return Verdict(schedule)
 
 
-class _State:
+class State:
+    """The expression that every cell holds. ``cells[buffer][rank, slot]``."""
+
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         assert schedule.collective is not None
@@ -147,7 +156,7 @@ class _State:
                 values = self.cells[g.source][g.src, g.src_slot + w]
                 if g.source == "scratch" and np.any(values == UNWRITTEN):
                     i = int(np.argmax(values == UNWRITTEN))
-                    raise _Fault(g.src[i], g.src_slot[i] + w, "reads a scratch slot that was never written")
+                    raise Fault(g.src[i], g.src_slot[i] + w, "reads a scratch slot that was never written")
                 rows = zip(g.dst.tolist(), (g.dst_slot + w).tolist(), g.order.tolist(), values.tolist())
                 for rank, slot, order, value in rows:
                     writes.setdefault((g.target, rank, slot), []).append((order, value))
@@ -160,35 +169,31 @@ class _State:
             bad = (ranks < 0) | (ranks >= n)
             if np.any(bad):
                 i = int(np.argmax(bad))
-                raise _Fault(ranks[i], g.src_slot[i], f"there is no rank {ranks[i]} among {n}")
+                raise Fault(ranks[i], g.src_slot[i], f"there is no rank {ranks[i]} among {n}")
         for ranks, slots, buffer in ((g.src, g.src_slot, g.source), (g.dst, g.dst_slot, g.target)):
             size = self.schedule.size(buffer)
             bad = (slots < 0) | (slots + g.width > size)
             if np.any(bad):
                 i = int(np.argmax(bad))
-                raise _Fault(ranks[i], slots[i], f"{g.width} slots from {slots[i]} leave {buffer} of {size}")
+                raise Fault(ranks[i], slots[i], f"{g.width} slots from {slots[i]} leave {buffer} of {size}")
         bad = (g.src_slot - g.dst_slot) % k != 0
         if np.any(bad):
             i = int(np.argmax(bad))
             text = f"moves slot {g.src_slot[i]} to slot {g.dst_slot[i]}, whose size may differ (slots: {k})"
-            raise _Fault(g.dst[i], g.dst_slot[i], text)
+            raise Fault(g.dst[i], g.dst_slot[i], text)
 
     def _written(self, buffer: str, rank: int, slot: int, sources: list[tuple[int, int]]) -> int:
         """The new value of one cell, from the (order, value) pairs written to it."""
         if len(sources) > 1:
             orders = [order for order, _ in sources]
             if COPY in orders or len(set(orders)) < len(orders):
-                raise _Fault(rank, slot, f"{len(sources)} writers to {buffer} that are not one fold")
+                raise Fault(rank, slot, f"{len(sources)} writers to {buffer} that are not one fold")
         if sources[0][0] == COPY:
             return sources[0][1]
         old = int(self.cells[buffer][rank, slot])
         if old == UNWRITTEN:
-            raise _Fault(rank, slot, "folds into a scratch slot that was never written")
-        ordered = sorted([*sources, (0, old)])
-        value = ordered[0][1]
-        for _, operand in ordered[1:]:
-            value = self.expressions.fold(value, operand)
-        return value
+            raise Fault(rank, slot, "folds into a scratch slot that was never written")
+        return self.expressions.fold_all([value for _, value in sorted([*sources, (0, old)])])
 
     def compare(self) -> None:
         """Hold the final contents against the promise."""
@@ -204,7 +209,7 @@ class _State:
                     continue
                 if want[1] == want[2]:
                     if held != self.old_output[rank, slot]:
-                        raise _Fault(rank, slot, "was promised to stay untouched but was written")
+                        raise Fault(rank, slot, "was promised to stay untouched but was written")
                     continue
                 if (held, *want) not in proved:
                     self._contents(rank, slot, held, want[0], want[1], want[2])
@@ -212,7 +217,7 @@ class _State:
                 first, bits = same_as.setdefault(want, (rank, self.expressions.same[held]))
                 if bits != self.expressions.same[held] and not schedule.collective.at_least_once:
                     text = f"folds in another shape than rank {first}: float results would differ"
-                    raise _Fault(rank, slot, text)
+                    raise Fault(rank, slot, text)
 
     def _contents(self, rank: int, slot: int, held: int, source: int, lo: int, hi: int) -> None:
         schedule = self.schedule
@@ -226,7 +231,7 @@ class _State:
             found = self.expressions.sequence(held, len(expected))
             wrong = found != expected if schedule.ordered else sorted(found) != expected
         if wrong:
-            raise _Fault(rank, slot, self._difference(held, expected))
+            raise Fault(rank, slot, self._difference(held, expected))
 
     def _difference(self, held: int, expected: list[int]) -> str:
         size = self.expressions.size[held]

@@ -53,10 +53,7 @@ class Agreement:
 
     def enter(self, number: int, signature: str) -> None:
         """A call starts: raise now if somebody has already reported about it or an earlier one."""
-        if self.broken:
-            raise CollectiveError(f"{self.broken}\nThis communicator cannot be used any more; make a new one.")
-        self.signatures[number] = signature
-        self.signatures.pop(number - HISTORY, None)
+        self._record(number, signature)
         self.listen()
         due = [k for k in self.reports if k <= number]
         if due:
@@ -64,7 +61,14 @@ class Agreement:
 
     def refuse(self, number: int, signature: str, error: str) -> NoReturn:
         """This rank cannot make the call: its argument is wrong. Nothing has been sent."""
+        self._record(number, signature)
         self.settle(Report(number, signature, error, started=False))
+
+    def _record(self, number: int, signature: str) -> None:
+        if self.broken:
+            raise CollectiveError(f"{self.broken}\nThis communicator cannot be used any more; make a new one.")
+        self.signatures[number] = signature
+        self.signatures.pop(number - HISTORY, None)
 
     def watch(self, number: int | None, request: Request | None, waited: float, timeout: float) -> None:
         """Called now and then while waiting, for ``request``, in call ``number`` (None: point to point)."""
@@ -158,8 +162,9 @@ class Agreement:
         if missing:
             lines += [f"  {_ranks(silent)}: did not answer"] if silent else []
             kind = RankLost if set(missing) <= self.transport.gone() else CollectiveTimeout
+            within = f" within {self.timeout:g} s" if kind is CollectiveTimeout else ""
             advice = "Every rank must make the same calls in the same order; see what the missing ranks did."
-            return kind("\n".join([f"{head}: {_ranks(missing)} did not call.", *lines, advice]))
+            return kind("\n".join([f"{head}: {_ranks(missing)} did not call{within}.", *lines, advice]))
         if len(groups) == 1:
             return CollectiveTimeout("\n".join([f"{head}: all ranks are in it, but it does not end.", *lines]))
         advice = "Call it with the same shape, dtype, op, root and algorithm on every rank, in the same order."

@@ -240,7 +240,6 @@ class Communicator:
         except (TypeError, ValueError) as error:
             if self.size == 1:
                 raise
-            self._agreement.enter(number, collective)
             self._agreement.refuse(number, collective, f"{type(error).__name__}: {error}")
         while len(self._pending) >= IN_FLIGHT:
             self._pending[0].wait()
@@ -253,7 +252,9 @@ class Communicator:
 
     def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
         placed = place(calls.program(schedule, self.rank), call.count)
-        channel = Channel(number, zlib.crc32(call.signature.encode()))
+        digest = zlib.crc32(call.signature.encode())
+        what = schedule.collective
+        channel = Channel(number, digest, synchronous=what is not None and what.one_way)
         work = Work(self._transport, placed, call.buffers, call.ufunc, channel)
         handle = Handle(self, number, work, call.finish)
         self._pending.append(handle)
@@ -322,12 +323,8 @@ def _signature(
     what: str, x: NDArray[Any], op: Op | None, root: int, schedule: Schedule | None
 ) -> str:
     """What must be equal on all ranks, as the error message shows it."""
-    if schedule is None:
-        how, rooted = "vendor", what == "broadcast"
-    else:
-        how = f"{schedule.name} {schedule.digest}"
-        rooted = schedule.collective is not None and schedule.collective.rooted
-    parts = [f"{x.dtype}{list(x.shape)}"]
+    parts = [] if what in ("barrier", "split") else [f"{x.dtype}{list(x.shape)}"]
     parts += [op.name] if op else []
-    parts += [f"root {root}"] if rooted else []
-    return f"{what}({', '.join([*parts, how])})"
+    parts += [f"root {root}"] if what == "broadcast" else []
+    parts += ["vendor"] if schedule is None else [f"{schedule.name}#{schedule.digest[:6]}"]
+    return f"{what}({', '.join(parts)})"

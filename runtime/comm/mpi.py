@@ -76,14 +76,17 @@ class _Request(Request):
             self.transport.abandoned.append(self)
 
     def conflict(self) -> bool:
-        t = self.transport
-        if not self.is_recv or self.channel.number < 0:
+        """A probe shows the oldest message that no receive has matched: of the peer, and of anyone."""
+        t, status = self.transport, MPI.Status()
+        if self.channel.number < 0:
             return False
-        status = MPI.Status()
-        if not t.data.Iprobe(self.peer, MPI.ANY_TAG, status):
-            return False
-        mine, other = t.tag(self.channel), status.tag
-        return other != mine and other & t.number_mask == mine & t.number_mask
+        mine = t.tag(self.channel)
+        for source in (self.peer, MPI.ANY_SOURCE):
+            if t.data.Iprobe(source, MPI.ANY_TAG, status):
+                other = status.tag
+                if other != mine and other & t.number_mask == mine & t.number_mask:
+                    return True
+        return False
 
 
 class MpiTransport(Transport):
@@ -133,7 +136,8 @@ class MpiTransport(Transport):
 
     def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request:
         comm, tag = self._route(channel)
-        return _Request(self, comm.Isend([view, MPI.BYTE], peer, tag), view, peer, channel, is_recv=False)
+        start = comm.Issend if channel.synchronous else comm.Isend
+        return _Request(self, start([view, MPI.BYTE], peer, tag), view, peer, channel, is_recv=False)
 
     def _irecv(self, view: Bytes, peer: int, channel: Channel) -> Request:
         comm, tag = self._route(channel)

@@ -63,15 +63,12 @@ class _Message(Request):
                 box.remove(self)
 
     def conflict(self) -> bool:
-        if not self.is_recv or self.channel.number < 0:
-            return False
-        t = self.transport
+        t, number, digest = self.transport, self.channel.number, self.channel.digest
         with t.hub.lock:
-            return any(
-                m.transport.rank == self.peer and m.channel.number == self.channel.number
-                and m.channel.digest != self.channel.digest
-                for m in t.hub.sends[t.group, t.rank]
-            )  # fmt: skip
+            waiting = t.hub.sends[t.group, t.rank]
+            return number >= 0 and any(
+                m.channel.number == number and m.channel.digest != digest for m in waiting
+            )
 
     def accepts(self, sent: _Message) -> bool:
         """For a receive: does it match this send?"""

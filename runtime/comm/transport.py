@@ -16,11 +16,13 @@ MAX_MESSAGE = 1 << 30  # bytes; MPI counts are 32-bit, so longer messages travel
 
 class Channel(NamedTuple):
     """Which messages belong together. Collective call ``number`` with ``digest`` of its signature, so that
-    a rank which calls something else never matches; or, with ``number`` -1, point-to-point with ``tag``."""
+    a rank which calls something else never matches; or, with ``number`` -1, point-to-point with ``tag``.
+    ``synchronous``: a send completes only when its receive has been matched."""
 
     number: int
     digest: int
     tag: int = 0
+    synchronous: bool = False
 
 
 def point_to_point(tag: int) -> Channel:
@@ -43,7 +45,7 @@ class Request(ABC):
         """Give up: the buffer is not written any more."""
 
     def conflict(self) -> bool:
-        """Has the peer sent something else in this very call?"""
+        """Has some rank sent this one a message of another signature in this very call?"""
         return False
 
 
