@@ -1,7 +1,9 @@
 """What to communicate: schedules, algorithms, their proof and their price. Pure Python and numpy."""
 
 if __name__ != "ringleader.collectives":
-    raise ImportError("folder collectives/ is the package ringleader.collectives: write 'import ringleader.collectives'")
+    raise ImportError(
+        "this folder is the package ringleader.collectives: write 'import ringleader.collectives'"
+    )
 
 from ringleader.collectives import allreduce, alltoall, barrier, broadcast, scan  # noqa: F401  (they register)
 from ringleader.collectives.collective import COLLECTIVES, Collective, Promise

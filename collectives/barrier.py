@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, fold
 

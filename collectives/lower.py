@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
-
 from ringleader.collectives.program import STAGE, Cells, Instruction, Program, each_cell
 from ringleader.collectives.schedule import COPY, Schedule, Transfers
 

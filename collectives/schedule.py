@@ -14,7 +14,7 @@ its slots shifted, so that ring AllReduce on 131,072 ranks is two rounds of four
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -265,7 +265,7 @@ class Schedule:
         return Schedule(n, slots, rounds, scratch=self.scratch)
 
 
-def fragment(n: int, slots: int, rounds: Sequence[Round] | Iterator[Round]) -> Schedule:
+def fragment(n: int, slots: int, rounds: Iterable[Round]) -> Schedule:
     """Rounds as a schedule that promises nothing yet, ready for the combinators."""
     return Schedule(n, slots, tuple(rounds))
 

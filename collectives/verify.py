@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from ringleader.collectives.schedule import COPY, Schedule, Transfers
 
 UNWRITTEN = -1
@@ -157,8 +156,8 @@ class State:
                 if g.source == "scratch" and np.any(values == UNWRITTEN):
                     i = int(np.argmax(values == UNWRITTEN))
                     raise Fault(g.src[i], g.src_slot[i] + w, "reads a scratch slot that was never written")
-                rows = zip(g.dst.tolist(), (g.dst_slot + w).tolist(), g.order.tolist(), values.tolist())
-                for rank, slot, order, value in rows:
+                vectors = (g.dst, g.dst_slot + w, g.order, values)
+                for rank, slot, order, value in zip(*(v.tolist() for v in vectors), strict=True):
                     writes.setdefault((g.target, rank, slot), []).append((order, value))
         for (buffer, rank, slot), sources in writes.items():
             self.cells[buffer][rank, slot] = self._written(buffer, rank, slot, sources)
@@ -204,15 +203,16 @@ class State:
         proved: set[tuple[int, int, int, int]] = set()
         for rank in range(schedule.n):
             for slot, held in enumerate(self.cells["output"][rank].tolist()):
-                want = tuple(int(m[rank, slot]) for m in promise)
-                if want[1] < 0:
+                source, lo, hi = (int(m[rank, slot]) for m in promise)
+                want = (source, lo, hi)
+                if lo < 0:
                     continue
-                if want[1] == want[2]:
+                if lo == hi:
                     if held != self.old_output[rank, slot]:
                         raise Fault(rank, slot, "was promised to stay untouched but was written")
                     continue
                 if (held, *want) not in proved:
-                    self._contents(rank, slot, held, want[0], want[1], want[2])
+                    self._contents(rank, slot, held, source, lo, hi)
                     proved.add((held, *want))
                 first, bits = same_as.setdefault(want, (rank, self.expressions.same[held]))
                 if bits != self.expressions.same[held] and not schedule.collective.at_least_once:
@@ -236,7 +236,8 @@ class State:
     def _difference(self, held: int, expected: list[int]) -> str:
         size = self.expressions.size[held]
         found = self.expressions.sequence(held, max(SHOWN, len(expected)))
-        text = f"should hold the fold of {self._name(expected, len(expected))}; holds {self._name(found, size)}"
+        wanted = self._name(expected, len(expected))
+        text = f"should hold the fold of {wanted}; holds {self._name(found, size)}"
         if self.schedule.ordered and size == len(expected) and sorted(found) == expected:
             text += ", which is not rank order"
         return text

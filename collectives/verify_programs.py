@@ -12,7 +12,6 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-
 from ringleader.collectives.lower import lower
 from ringleader.collectives.program import STAGE, Cells, Instruction, Program, each_cell
 from ringleader.collectives.schedule import Schedule
@@ -69,7 +68,7 @@ def _ordered(program: Program) -> None:
         before.append(done)
         for cell in each_cell(i.src):
             if cell in writer and not done >> writer[cell] & 1:
-                raise Fault(program.rank, cell[1], f"instruction {number} reads {cell[0]} before it is written")
+                raise Fault(program.rank, cell[1], f"instruction {number} reads {cell[0]} too early")
             readers[cell] |= 1 << number
         for cell in each_cell(i.dst):
             others = readers[cell] & ~(1 << number) | (1 << writer[cell] if cell in writer else 0)
@@ -94,7 +93,7 @@ class _Run:
     def to_the_end(self) -> None:
         moving = True
         while moving:
-            moving = any([self._advance(p) for p in self.programs])
+            moving = sum(self._advance(p) for p in self.programs) > 0  # every one gets its turn
         for p in self.programs:
             if len(self.done[p.rank]) < len(p.instructions):
                 stuck = min(set(range(len(p.instructions))) - self.done[p.rank])

@@ -66,7 +66,7 @@ class Agreement:
 
     def _record(self, number: int, signature: str) -> None:
         if self.broken:
-            raise CollectiveError(f"{self.broken}\nThis communicator cannot be used any more; make a new one.")
+            raise CollectiveError(f"{self.broken}\nThis communicator cannot be used any more.")
         self.signatures[number] = signature
         self.signatures.pop(number - HISTORY, None)
 
@@ -166,8 +166,8 @@ class Agreement:
             advice = "Every rank must make the same calls in the same order; see what the missing ranks did."
             return kind("\n".join([f"{head}: {_ranks(missing)} did not call{within}.", *lines, advice]))
         if len(groups) == 1:
-            return CollectiveTimeout("\n".join([f"{head}: all ranks are in it, but it does not end.", *lines]))
-        advice = "Call it with the same shape, dtype, op, root and algorithm on every rank, in the same order."
+            return CollectiveTimeout("\n".join([f"{head}: all are in it, but it does not end.", *lines]))
+        advice = "Pass the same shape, dtype, op, root and algorithm on every rank, in the same order."
         return ArgumentError("\n".join([f"{head}: the ranks disagree.", *lines, advice]))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ringleader.collectives import Program, Schedule, algorithms, build, lower, verify
 
 SMALL = 32 << 10  # bytes up to which latency decides; measured nowhere yet, so only a rule of thumb
@@ -21,8 +20,7 @@ VENDOR, AUTO = "vendor", "auto"
 class Call:
     """What a rank asks for, checked on that rank. ``schedule`` None: the vendor's own collective.
 
-    ``out`` is the user's array; ``buffers`` are contiguous (views of it or copies); ``finish`` brings the
-    result home.
+    ``count``: elements in a block. ``buffers``: contiguous, views of the user's arrays or copies.
     """
 
     collective: str
@@ -33,7 +31,7 @@ class Call:
     count: int
     buffers: dict[str, NDArray[Any]]
     ufunc: np.ufunc | None
-    finish: Callable[[], Any]
+    finish: Callable[[], Any]  # brings the result home and returns it
 
 
 def choose(collective: str, algorithm: str | Schedule, n: int, root: int, nbytes: int) -> Schedule | None:

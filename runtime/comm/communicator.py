@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ringleader.collectives import Schedule
 from ringleader.runtime.comm import call as calls
 from ringleader.runtime.comm.agreement import Agreement
@@ -195,7 +194,8 @@ class Communicator:
 
             signature = _signature(what or collective, x, operation, root, schedule)
             name, ufunc = (operation.name, operation.ufunc) if operation else ("", np.add)
-            return Call(collective, schedule, signature, name, root, flat.size, {"output": flat}, ufunc, finish)
+            buffers = {"output": flat}
+            return Call(collective, schedule, signature, name, root, flat.size, buffers, ufunc, finish)
 
         return self._run(collective, check, async_op)
 
@@ -206,12 +206,12 @@ class Communicator:
         def check() -> Call:
             operation = self._check(x, op, 0)
             blocks = self.size if collective == "alltoall" else 1
-            if x.ndim == 0 and blocks > 1 or x.ndim and x.shape[0] % blocks:
+            if (x.shape[0] if x.ndim else 1) % blocks:
                 raise ValueError(f"axis 0 of shape {x.shape} does not divide into {blocks} blocks")
             target = x.copy() if out is None else _like(x, out)
             schedule = choose(collective, algorithm, self.size, 0, x.nbytes)
             if schedule is None:
-                raise ValueError(f"{collective} is not routed to the vendor's collective; use another algorithm")
+                raise ValueError(f"{collective} has no route to the vendor's yet; use another algorithm")
             result = calls.flat(target)
 
             def finish() -> Any:
@@ -267,7 +267,8 @@ class Communicator:
         assert schedule is not None
         agreeing = Call("barrier", schedule, call.signature, "", 0, 0, {"output": np.empty(0)}, np.add, bool)
         self._start(agreeing, schedule, number).wait()
-        self._transport.vendor(call.collective, call.buffers["output"], call.op.replace("mean", "sum"), call.root)
+        op = "sum" if call.op == "mean" else call.op
+        self._transport.vendor(call.collective, call.buffers["output"], op, call.root)
 
     def _wait(
         self, advance: Callable[[], Request | None], number: int | None, timeout: float | None = None
@@ -319,9 +320,7 @@ def _like(x: NDArray[Any], out: Any) -> NDArray[Any]:
     return np.asarray(out)
 
 
-def _signature(
-    what: str, x: NDArray[Any], op: Op | None, root: int, schedule: Schedule | None
-) -> str:
+def _signature(what: str, x: NDArray[Any], op: Op | None, root: int, schedule: Schedule | None) -> str:
     """What must be equal on all ranks, as the error message shows it."""
     parts = [] if what in ("barrier", "split") else [f"{x.dtype}{list(x.shape)}"]
     parts += [op.name] if op else []

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ringleader.runtime.comm.errors import CollectiveTimeout, RankLost
 from ringleader.runtime.comm.transport import ANY, Bytes, Request, Transport, point_to_point
 
@@ -28,7 +27,11 @@ def send(transport: Transport, wait: Wait, x: NDArray[Any], dest: int, tag: int)
     text = json.dumps([x.dtype.str, x.shape]).encode()
     header[: len(text)] = np.frombuffer(text, np.uint8)
     payload = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
-    requests = [transport.isend(part, dest, point_to_point(tag)) for part in (header, payload)]
+    channel = point_to_point(tag)
+    requests = [
+        transport.isend(header, dest, channel, whole=True),
+        transport.isend(payload, dest, channel),
+    ]
     _complete(wait, requests, f"send to rank {dest} (tag {tag}) on rank {transport.rank}")
 
 
@@ -41,7 +44,7 @@ def receive(
     who = "any rank" if source == ANY else f"rank {source}"
     what = f"recv from {who} ({'any tag' if tag == ANY else f'tag {tag}'}) on rank {transport.rank}"
     header: Bytes = np.empty(HEADER, np.uint8)
-    request = transport.irecv(header, source, point_to_point(tag))
+    request = transport.irecv(header, source, point_to_point(tag), whole=True)
     _complete(wait, [request], what)
     dtype, shape = json.loads(header.tobytes().rstrip(b"\0"))
     array = np.empty(shape, np.dtype(dtype))
@@ -74,4 +77,5 @@ def _complete(wait: Wait, requests: list[Request], what: str) -> None:
 
 def _check_rank(transport: Transport, rank: int, name: str) -> None:
     if not 0 <= rank < transport.size:
-        raise ValueError(f"{name} {rank} is out of range for {transport.size} ranks (0 ... {transport.size - 1})")
+        size = transport.size
+        raise ValueError(f"{name} {rank} is out of range for {size} ranks (0 ... {size - 1})")

@@ -15,7 +15,6 @@ import numpy as np
 from mpi4py import MPI
 from mpi4py.util.dtlib import from_numpy_dtype
 from numpy.typing import NDArray
-
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Transport
 
 NUMBER_BITS = 6  # of the tag: call number; the other bits are the digest
@@ -167,7 +166,10 @@ class MpiTransport(Transport):
 
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
         comm = self.comm.Split(MPI.UNDEFINED if color is None else color, order)
-        return None if comm == MPI.COMM_NULL else MpiTransport(comm, self.membership)
+        if comm == MPI.COMM_NULL:
+            return None
+        assert isinstance(comm, MPI.Intracomm)
+        return MpiTransport(comm, self.membership)
 
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any]) -> str | None:
         if collective == "allreduce":

@@ -16,7 +16,9 @@ from ringleader.runtime.comm.errors import CollectiveError, RankLost
 from ringleader.runtime.comm.threads import Hub, ThreadsTransport
 
 # Who says how many ranks there are, the most specific first. SLURM_NTASKS is also set in a batch script.
-SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+SIZE_VARIABLES = (
+    "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
+)  # fmt: skip
 LAUNCHERS = ("OMPI_", "PMI_", "PMIX_", "MV2_", "SLURM_PROCID")  # prefixes of what launchers set
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
@@ -82,8 +84,8 @@ def _mpi(timeout: float) -> Communicator:
     if size == 1:
         if claim is not None and claim[1] > 1:
             raise RuntimeError(
-                f"the launcher says {claim[0]}={claim[1]}, but MPI ({MPI.Get_library_version().split(',')[0]}) "
-                f"says this is a world of one. {remedy}"
+                f"the launcher says {claim[0]}={claim[1]}, but MPI says that this is a world of one "
+                f"({MPI.Get_library_version().split(',')[0]}). {remedy}"
             )
         return _single(timeout)
     sys.excepthook = _abort_job

@@ -83,13 +83,14 @@ class Transport(ABC):
     max_message: int = MAX_MESSAGE
     watch_every: int = 1  # turns of a waiting loop between two looks at the control channel
 
-    def isend(self, view: Bytes, peer: int, channel: Channel) -> Request:
-        """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done."""
-        return self._cut(self._isend, view, peer, channel)
+    def isend(self, view: Bytes, peer: int, channel: Channel, whole: bool = False) -> Request:
+        """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done.
+        ``whole``: never in pieces, so that a receive from ANY cannot mix those of several senders."""
+        return self._isend(view, peer, channel) if whole else self._cut(self._isend, view, peer, channel)
 
-    def irecv(self, view: Bytes, peer: int, channel: Channel) -> Request:
-        """Start receiving exactly ``view.size`` bytes. ``peer`` and the tag may be ANY if it is one piece."""
-        return self._cut(self._irecv, view, peer, channel)
+    def irecv(self, view: Bytes, peer: int, channel: Channel, whole: bool = False) -> Request:
+        """Start receiving exactly ``view.size`` bytes. ``peer`` and the tag may be ANY if ``whole``."""
+        return self._irecv(view, peer, channel) if whole else self._cut(self._irecv, view, peer, channel)
 
     def _cut(self, start: Any, view: Bytes, peer: int, channel: Channel) -> Request:
         if view.size <= self.max_message:

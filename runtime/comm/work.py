@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ringleader.collectives.program import STAGE, Cells, Program
 from ringleader.runtime.comm.transport import Bytes, Channel, Request, Transport
 
