@@ -1,0 +1,27 @@
+"""Starting MPI jobs from within pytest."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ringleader.launch import mpirun_command
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def mpi_job():
+    """mpi_job(n, arguments of python, ...): runs it on n ranks, with a time limit; output in stdout."""
+    pytest.importorskip("mpi4py", reason="needs the mpi extra: pip install 'ringleader[mpi]'")
+
+    def run(n, *arguments, seconds=60, **environment):
+        command = mpirun_command(n, [sys.executable, *map(str, arguments)])
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
+        return subprocess.run(
+            command, env=variables, cwd=ROOT, timeout=seconds, check=False, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    return run
