@@ -10,4 +10,5 @@ for room in ROOMS:
     packages.append(f"ringleader.{room}")
     packages += [f"ringleader.{room}.{sub}" for sub in find_packages(room)]
 
-setup(packages=packages, package_dir=package_dir, package_data={"ringleader": ["py.typed"]})
+# Data files need no list: what MANIFEST.in takes into the sdist and lies in a package goes into the wheel.
+setup(packages=packages, package_dir=package_dir)

@@ -1,1 +1,5 @@
 """Ways to split training over ranks: data parallelism."""
+
+from ringleader.runtime.parallel.data_parallel import DataParallel, broadcast_parameters
+
+__all__ = ["DataParallel", "broadcast_parameters"]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ringleader.launch import mpirun_command
 
 ROOT = Path(__file__).parents[3]

@@ -117,7 +117,7 @@ def test_exscan_leaves_rank_zero_alone(n):
     on_ranks(n, rank)
 
 
-DTYPES = "? b h i q B H I Q e f d g".split()
+DTYPES = ["?", "b", "h", "i", "q", "B", "H", "I", "Q", "e", "f", "d", "g"]
 
 
 @pytest.mark.parametrize("n", RANKS)

@@ -72,6 +72,8 @@ def test_exit_code_of_one_rank_is_not_lost(mpi_job):
 
 
 def test_a_killed_rank_ends_the_job(mpi_job):
-    script = f"import os, signal\n{ALLREDUCE}\nif w.rank == 1: os.kill(os.getpid(), signal.SIGKILL)\nw.barrier()"
+    script = (
+        f"import os, signal\n{ALLREDUCE}\nif w.rank == 1: os.kill(os.getpid(), signal.SIGKILL)\nw.barrier()"
+    )
     done = mpi_job(3, "-c", script, seconds=40)
     assert done.returncode != 0

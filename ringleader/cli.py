@@ -1,0 +1,132 @@
+"""The command line. Options come from TrainConfig; what is wrong is said in one line, on rank 0."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import ringleader
+from ringleader.collectives import algorithms
+from ringleader.launch import LaunchError, launch, launched
+from ringleader.models import MODELS
+from ringleader.runtime.training import TrainConfig
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
+LATER = """not there yet: the commands verify, cost, simulate, draw, tune, bench and sample; the transports
+shm and nccl; kernels on a GPU. See CHANGELOG.md for what there is."""
+HELP = {
+    "ranks": "ranks to start on this machine, by mpirun (default 1)",
+    "epochs": "passes over the training set",
+    "steps": "end after so many steps, whatever the epochs",
+    "batch_size": "samples in a step, of all ranks together",
+    "optimizer": "sgd or adam",
+    "lr": "learning rate",
+    "momentum": "of sgd",
+    "weight_decay": "L2 penalty",
+    "seed": "for the initial weights",
+    "data_seed": "for the order of the samples",
+    "dtype": "float32 or float64",
+    "algorithm": "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours",
+    "bucket_bytes": "gradients are reduced in buckets of about so many bytes",
+    "require_accuracy": "exit with 1 if the test accuracy (0 ... 1) stays below",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line, with what would be right, said once and not by every rank."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(message, USAGE_ERROR)
+
+    def known_options(self) -> str:
+        return ", ".join(option for action in self._actions for option in action.option_strings)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End with one line on stderr, from the first rank alone.
+
+    The others wait a little, since mpirun kills all ranks as soon as one has failed.
+    """
+    launcher = launched()
+    if launcher is None or launcher.rank == 0:
+        print(f"ringleader: {message}", file=sys.stderr, flush=True)
+    else:
+        time.sleep(LAST_WORDS)
+    raise SystemExit(code)
+
+
+def parsers() -> tuple[Parser, Parser]:
+    """The whole command line, and of it the command ``train``."""
+    main = Parser(prog="ringleader", description=ringleader.__doc__, epilog=LATER, allow_abbrev=False)
+    main.add_argument("--version", action="version", version=f"ringleader {ringleader.__version__}")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    train = commands.add_parser(
+        "train", help="train a model data-parallel", allow_abbrev=False,
+        description="Train a model on scikit-learn's handwritten digits, data-parallel over -n ranks.",
+    )  # fmt: skip
+    train.add_argument("model", help=f"one of: {', '.join(MODELS)}")
+    for field in dataclasses.fields(TrainConfig):
+        if field.name != "model":
+            _add_option(train, field)
+    return main, train
+
+
+def _add_option(train: Parser, field: dataclasses.Field[Any]) -> None:
+    names = [f"--{field.name.replace('_', '-')}"] + (["-n"] if field.name == "ranks" else [])
+    kinds = {"int": int, "int | None": int, "float": float, "str": str}
+    default = None if field.name == "ranks" else field.default
+    shown = "" if default is None else f" (default {field.default})"
+    train.add_argument(
+        *names, dest=field.name, type=kinds[str(field.type)], default=default,
+        metavar=str(field.type).split()[0].upper(), help=HELP[field.name] + shown,
+    )  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit code: 0 fine, 1 failed or not good enough, 2 usage, 130 Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    whole, train = parsers()
+    known, unknown = whole.parse_known_args(arguments)
+    options = vars(known)
+    if unknown:
+        command = whole if known.command is None else train
+        fail(f"unknown option {' '.join(unknown)}; known: {command.known_options()}", USAGE_ERROR)
+    if options.pop("command") is None:
+        whole.print_help()
+        return 0
+    try:
+        return _train(options, arguments)
+    except KeyboardInterrupt:
+        if launched() is not None:
+            raise  # the rank's own hook ends the whole job
+        return INTERRUPTED
+
+
+def _train(options: dict[str, Any], arguments: list[str]) -> int:
+    if options["model"] not in MODELS:
+        fail(f"unknown model {options['model']!r}; known: {', '.join(MODELS)}", USAGE_ERROR)
+    known = ["auto", *algorithms("allreduce"), "vendor"]
+    if options["algorithm"] not in known:
+        fail(f"unknown algorithm {options['algorithm']!r}; known: {', '.join(known)}", USAGE_ERROR)
+    launcher, wanted = launched(), options["ranks"]
+    ranks = wanted if wanted is not None else launcher.size if launcher else 1
+    try:
+        config = TrainConfig(**{**options, "ranks": ranks})
+    except ValueError as error:
+        fail(str(error), USAGE_ERROR)
+    if launcher is None and ranks > 1:
+        try:
+            return launch(ranks, arguments)
+        except LaunchError as error:
+            fail(str(error), 1)
+    if launcher is not None and launcher.size != ranks:
+        fail(f"-n {ranks}, but the launcher started {launcher.size} ranks; leave -n away", USAGE_ERROR)
+    from ringleader.train import train_here
+
+    return train_here(config, launcher.local_size if launcher else 1)

@@ -1,0 +1,167 @@
+"""Starting the ranks: ``ringleader ... -n 4`` runs ``mpirun -n 4 python -m ringleader ...`` and waits for it.
+
+Two families of mpirun are known by what ``--version`` prints. Open MPI must be told that more ranks than
+cores and the root user are welcome. Hydra (MPICH, Intel MPI, MVAPICH) needs nothing.
+"""
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+INSTALL_HINT = "install an embedded MPI with: pip install 'ringleader[mpi]'"
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE = 2.0  # seconds that mpirun gets to end its ranks; measured: Open MPI 0.3 to 0.5, MPICH 0.05
+
+
+class LaunchError(RuntimeError):
+    """The ranks cannot be started; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """What the launcher that started this process says of it."""
+
+    size: int
+    rank: int
+    local_size: int
+
+
+def launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
+    """The launcher this process runs under, or None.
+
+    A SLURM step of one task is what an interactive shell on a cluster looks like: it is no launcher.
+    """
+
+    def number(name: str, default: int = 0) -> int:
+        return int(environ.get(name, default))
+
+    if "OMPI_COMM_WORLD_SIZE" in environ:
+        size = number("OMPI_COMM_WORLD_SIZE")
+        return Launched(size, number("OMPI_COMM_WORLD_RANK"), number("OMPI_COMM_WORLD_LOCAL_SIZE", size))
+    if "PMI_SIZE" in environ:  # Hydra, and srun --mpi=pmi2
+        size = number("PMI_SIZE")
+        return Launched(size, number("PMI_RANK"), number("MPI_LOCALNRANKS", size))
+    if number("SLURM_STEP_NUM_TASKS") > 1:  # srun --mpi=pmix
+        size = number("SLURM_STEP_NUM_TASKS")
+        return Launched(size, number("SLURM_PROCID"), math.ceil(size / number("SLURM_STEP_NUM_NODES", 1)))
+    return None
+
+
+def threads_per_rank(ranks: int) -> int:
+    """An even share of the cores this process may use."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
+    return max(1, cores // ranks)
+
+
+def find_mpirun() -> Path:
+    """mpirun: beside this Python (the embedded MPI wheel), else among its scripts, else on PATH."""
+    places = [str(Path(sys.executable).parent), sysconfig.get_path("scripts")]
+    for name in ("mpirun", "mpiexec"):
+        for path in (*places, None):
+            found = shutil.which(name, path=path)
+            if found:
+                return Path(found)
+    raise LaunchError(f"more than one rank needs MPI, and no mpirun was found: {INSTALL_HINT}")
+
+
+def mpirun_options(version: str, root: bool) -> list[str]:
+    """What the mpirun that prints ``version`` needs on a crowded machine and in a container."""
+    if "Open MPI" not in version and "OpenRTE" not in version:
+        return []
+    options = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
+    return [*options, "--allow-run-as-root"] if root else options
+
+
+def mpirun_command(ranks: int, program: list[str]) -> list[str]:
+    """The command that starts ``program`` on ``ranks`` ranks."""
+    mpirun = find_mpirun()
+    if find_spec("mpi4py") is None:
+        raise LaunchError(f"more than one rank needs MPI, and mpi4py is not installed: {INSTALL_HINT}")
+    answer = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    options = mpirun_options(answer.stdout + answer.stderr, root=os.geteuid() == 0)
+    return [str(mpirun), *options, "-n", str(ranks), *program]
+
+
+def rank_environment(ranks: int) -> dict[str, str]:
+    """The environment of the ranks: threads shared out, and the terminal (mpirun's pipes would hide it)."""
+    environment = dict(os.environ)
+    if "OMP_NUM_THREADS" not in environment:
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = str(threads_per_rank(ranks))
+    if sys.stdout.isatty():
+        columns, lines = shutil.get_terminal_size()
+        environment |= {"RINGLEADER_TTY": "1", "COLUMNS": str(columns), "LINES": str(lines)}
+    return environment
+
+
+def launch(ranks: int, arguments: list[str]) -> int:
+    """Run ``ringleader <arguments>`` on ``ranks`` ranks of this machine; return the exit code of the job."""
+    program = [sys.executable, "-m", "ringleader", *arguments]
+    return run_job(mpirun_command(ranks, program), rank_environment(ranks))
+
+
+def run_job(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run mpirun to its end. A signal that ends us ends every rank at once: then 128 + its number."""
+    received: list[int] = []
+    job: subprocess.Popen[bytes] | None = None
+
+    def stop(signum: int, _frame: FrameType | None = None) -> None:
+        received.append(signum)
+        if job is None:
+            return
+        if len(received) == 1:
+            job.terminate()
+            impatience.start()
+        else:
+            kill_tree(job.pid)
+
+    with _handling(stop):
+        # A session of its own: Ctrl-C reaches the whole foreground group, and only we should pass it on.
+        job = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        impatience = threading.Timer(GRACE, kill_tree, [job.pid])
+        impatience.daemon = True
+        if received:  # a signal that came while the job was being started
+            stop(received.pop())
+        code = job.wait()
+        impatience.cancel()
+    if received:
+        return 128 + received[0]
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _handling(handler: object) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in STOPPING}  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
+
+
+def kill_tree(root: int) -> None:
+    """Kill a process and all beneath it: ranks sit in sessions of their own, so no group has them all."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    ).stdout
+    parent = {int(pid): int(above) for pid, above in (line.split() for line in listing.splitlines())}
+    doomed = [root]
+    for pid in doomed:  # grows while it is walked
+        doomed += [child for child, above in parent.items() if above == pid]
+    for pid in doomed:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,55 @@
+"""Gradients against central differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.tensor import Tensor
+
+
+class GradientError(AssertionError):
+    """A gradient differs from the difference quotient; the message says of which input and where."""
+
+
+def gradcheck(
+    function: Callable[..., Tensor], *arrays: Array, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-7
+) -> None:
+    """Compare the gradient of ``function(*tensors)`` with central differences, for every element.
+
+    ``arrays``: float64, any shape and layout; used as they are, never changed. The output, of any shape,
+    is contracted with fixed random numbers. TypeError: not float64. GradientError: they differ.
+    """
+    if any(a.dtype != np.float64 for a in arrays):
+        raise TypeError(f"gradcheck needs float64, got {[str(a.dtype) for a in arrays]}")
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    out = function(*tensors)
+    weights = np.random.default_rng(0).standard_normal(out.shape)
+    out.backward(weights)
+    for number, (array, tensor) in enumerate(zip(arrays, tensors)):
+        wanted = _differences(function, list(arrays), number, weights, eps)
+        got = np.zeros_like(array) if tensor.grad is None else tensor.grad
+        if got.shape != array.shape:
+            raise GradientError(f"input {number}: gradient has shape {got.shape}, input {array.shape}")
+        wrong = ~np.isclose(got, wanted, rtol=rtol, atol=atol)
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise GradientError(f"input {number}, shape {array.shape}, at {at}: gradient {got[at]}, central "
+                                f"difference {wanted[at]}; {wrong.sum()} of {wrong.size} differ")  # fmt: skip
+
+
+def _differences(
+    function: Callable[..., Tensor], arrays: list[Array], number: int, weights: Array, eps: float
+) -> Array:
+    def value(shifted: Array) -> float:
+        inputs = [Tensor(shifted if i == number else a) for i, a in enumerate(arrays)]
+        return float((function(*inputs).data * weights).sum())
+
+    quotients = np.zeros(arrays[number].shape)
+    for at in np.ndindex(quotients.shape):
+        up, down = np.array(arrays[number]), np.array(arrays[number])
+        up[at] += eps
+        down[at] -= eps
+        quotients[at] = (value(up) - value(down)) / (2 * eps)
+    return quotients

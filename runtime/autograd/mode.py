@@ -1,0 +1,31 @@
+"""Whether operations are recorded, for each thread by itself: ranks may be threads."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ContextDecorator
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+_mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    return _mode.recording
+
+
+class no_grad(ContextDecorator):
+    """``with no_grad():`` or ``@no_grad()``: this thread records nothing, results need no gradient."""
+
+    def __init__(self) -> None:
+        self.before: list[bool] = []  # a stack: a decorator's one instance may be entered again inside
+
+    def __enter__(self) -> None:
+        self.before.append(_mode.recording)
+        _mode.recording = False
+
+    def __exit__(self, *_: object) -> None:
+        _mode.recording = self.before.pop()

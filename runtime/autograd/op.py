@@ -1,0 +1,108 @@
+"""The op table: an op is one class, in one place, with its shape rule, its forward and its gradient.
+
+    @op("tanh")
+    class Tanh(Function):
+        def shape(self, x: Shape) -> Shape:
+            return x
+
+        def forward(self, x: Array) -> Array:
+            self.y = self.xp.tanh(x)
+            return self.y
+
+        def backward(self, g: Array) -> Array:
+            return g * (1 - self.y * self.y)
+
+That is all: the op is then in ``OPS`` and ``apply("tanh", x)`` runs it. Another device gets its own
+implementation by ``@op("tanh", device="cuda")`` on a subclass, which inherits the shape rule; an op that is
+written with ``self.xp`` only can be registered for another device as it is. (The idea of a table of ops
+with their gradients follows micrograd and JAX's autodidax; an instance as the record of one call, Chainer.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ringleader.runtime.autograd.tensor import Tensor
+
+Array = NDArray[Any]  # or what another device's array module has in its place
+Shape = tuple[int, ...]
+
+
+class ShapeError(ValueError):
+    """The shapes do not fit the op; the message names the op and the shapes."""
+
+
+class Function:
+    """One application of an op: what went in, and what ``forward`` keeps on ``self`` for ``backward``.
+
+    A subclass with options (an axis, a stride) is a dataclass. ``backward`` gets the gradient of the output
+    and returns one gradient per input (a bare array if there is one input). It may return it in the
+    broadcast shape: the engine sums it down to the input's. Where ``needs[i]`` is False, None will do.
+    """
+
+    name: ClassVar[str]
+    inputs: tuple[Tensor, ...] | None = None  # None: freed
+    needs: tuple[bool, ...] = ()  # which inputs need a gradient
+    depth: int = 0  # longest way from a leaf; backward goes from deep to shallow
+    xp: Any = np  # the device's array module
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """The output's shape, or ShapeError."""
+        raise NotImplementedError
+
+    def forward(self, *arrays: Any) -> Array:
+        raise NotImplementedError
+
+    def backward(self, g: Array) -> Any:
+        raise NotImplementedError
+
+    def refuse(self, why: str, *shapes: Shape) -> ShapeError:
+        given = " and ".join(map(str, shapes))
+        return ShapeError(f"{self.name}: shape{'s' if len(shapes) > 1 else ''} {given}: {why}")
+
+    def free(self) -> None:
+        vars(self).clear()
+
+
+DEVICES: dict[str, Any] = {"cpu": np}  # device -> array module
+OPS: dict[str, dict[str, type[Function]]] = {}  # op -> device -> implementation
+
+F = TypeVar("F", bound=type[Function])
+
+
+def op(name: str, device: str = "cpu") -> Callable[[F], F]:
+    """Register a Function as op ``name`` on ``device``."""
+
+    def register(function: F) -> F:
+        function.name = name
+        OPS.setdefault(name, {})[device] = function
+        return function
+
+    return register
+
+
+def register_device(device: str, array_module: Any) -> None:
+    """Make ``Tensor(..., device=device)`` possible. ``array_module`` is numpy's equal there (cupy)."""
+    DEVICES[device] = array_module
+
+
+def array_module(device: str) -> Any:
+    """The device's array module. ValueError: unknown device."""
+    if device not in DEVICES:
+        raise ValueError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+    return DEVICES[device]
+
+
+def find(name: str, device: str) -> type[Function]:
+    """The implementation of an op on a device. ValueError: no such op. NotImplementedError: not there."""
+    if name not in OPS:
+        raise ValueError(f"unknown op {name!r}; known: {', '.join(sorted(OPS))}")
+    if device not in OPS[name]:
+        raise NotImplementedError(f"op {name!r} has no implementation on {device!r}; it has: "
+                                  f"{', '.join(OPS[name])}")  # fmt: skip
+    return OPS[name][device]

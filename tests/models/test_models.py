@@ -1,0 +1,62 @@
+"""The models: sizes, parameter counts, that they learn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ringleader.models import MODELS, LeNet5, build
+from ringleader.runtime.autograd import SGD, Tensor, cross_entropy, gradcheck
+
+COUNTS = {  # LeNet-5 of the paper: 156, 1516 (2416 with all connections), 48120, 10164; output 84 * 10 + 10
+    "lenet5": 156 + 2416 + 48120 + 10164 + 850,
+    "logistic": 32 * 32 * 10 + 10,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_logits_and_parameter_count(name: str, dtype: type) -> None:
+    model = build(name, np.random.default_rng(0), dtype)
+    assert sum(p.size for p in model.parameters()) == COUNTS[name]
+    assert {p.dtype for p in model.parameters()} == {np.dtype(dtype)}
+    for n in (0, 1, 3):
+        out = model(Tensor(np.zeros((n, 1, 32, 32), dtype)))
+        assert (out.shape, out.dtype) == ((n, 10), dtype)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_overfits_a_few_samples(name: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((10, 1, 32, 32)), np.arange(10)
+    model = build(name, np.random.default_rng(1), np.float64)
+    optimizer = SGD(model.parameters(), lr=0.02, momentum=0.9)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = cross_entropy(model(Tensor(x)), y)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_the_generator_alone_decides_lenet5s_weights() -> None:
+    first, second, third = (build("lenet5", np.random.default_rng(s)).state_dict() for s in (0, 0, 1))
+    assert all(np.array_equal(first[k], second[k]) for k in first)
+    assert not np.array_equal(first["c1.weight"], third["c1.weight"])
+
+
+def test_lenet5s_gradient_with_respect_to_the_image() -> None:
+    model = LeNet5(np.random.default_rng(0), np.float64)
+    rows = np.random.default_rng(1).standard_normal(8)
+    image = np.random.default_rng(2).standard_normal((1, 1, 32, 32))
+    gradcheck(lambda x: model(_stretch(x, image)), rows)
+
+
+def _stretch(x: Tensor, image: np.ndarray) -> Tensor:
+    """Eight numbers that each scale four rows of the image (1, 1, 32, 32)."""
+    return (x.reshape(8, 1) * Tensor(image.reshape(8, 128))).reshape(1, 1, 32, 32)
+
+
+def test_unknown_model() -> None:
+    with pytest.raises(ValueError, match="unknown model 'vgg'; known: lenet5, logistic"):
+        build("vgg", np.random.default_rng(0))

@@ -1,0 +1,144 @@
+"""Folder ``X/`` is ``ringleader.X`` in a checkout, an editable install and a wheel, and nothing else is anything.
+
+The venvs made here borrow the packages of the running interpreter (numpy, pip, setuptools, ...) through one
+``.pth`` file, so nothing is downloaded; every probe says where it found its modules, so a ringleader
+that is also installed out there cannot pass for the one under test.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+from shutil import copy, copytree
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("bench", "collectives", "csrc", "models", "runtime")
+DATA_FILE = "csrc/cpu_probe/table.json"
+
+PROBE = """
+import importlib, json, sys
+places = {name: importlib.import_module("ringleader." + name).__file__ for name in sys.argv[1:]}
+refusals = {}
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        refusals[name] = str(error)
+print(json.dumps({"places": places, "refusals": refusals}))
+"""
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Run a command that must succeed; PYTHONPATH is only what the caller gives."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def check_rooms(python: Path, cwd: Path, home: Path, **environment: str) -> None:
+    """Every room imports as ringleader.X, from beneath ``home``, and refuses its bare name."""
+    answer = json.loads(run(python, "-c", PROBE, *ROOMS, cwd=cwd, **environment))
+    for room, place in answer["places"].items():
+        assert Path(place).resolve().is_relative_to(home.resolve()), f"ringleader.{room} came from {place}"
+    assert set(answer["refusals"]) == set(ROOMS)
+    if cwd == home:
+        for room in ROOMS:
+            assert f"write 'import ringleader.{room}'" in answer["refusals"][room]
+
+
+def fresh_venv(folder: Path) -> tuple[Path, Path]:
+    """An interpreter and its site-packages, which come before the borrowed ones."""
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    lent = [entry for entry in sys.path if entry.endswith("-packages")]
+    (site / "lent.pth").write_text("\n".join(lent) + "\n")
+    return python, site
+
+
+def install(python: Path, *what: str | Path) -> None:
+    flags = ("--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", "--quiet")
+    run(python, "-m", "pip", "install", *flags, *what, cwd=python.parent)
+
+
+def sources() -> set[str]:
+    """Every Python file of the packages, relative to the root."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("ringleader", *ROOMS)
+        for path in (ROOT / folder).rglob("*.py")
+    }
+
+
+def installed_name(source: str) -> str:
+    return source if source.startswith("ringleader/") else f"ringleader/{source}"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, because building leaves build/ and *.egg-info behind; with one data file in a folder."""
+    copy_of_root = tmp_path_factory.mktemp("checkout")
+    for folder in ("ringleader", *ROOMS):
+        copytree(ROOT / folder, copy_of_root / folder)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            copy(path, copy_of_root)
+    data = copy_of_root / DATA_FILE
+    data.parent.mkdir()
+    data.write_text("{}")
+    return copy_of_root
+
+
+@pytest.fixture(scope="module")
+def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist, and the wheel built from that sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, checkout, cwd=out)
+    return next(out.glob("*.tar.gz")), next(out.glob("*.whl"))
+
+
+def test_checkout(checkout: Path, tmp_path: Path) -> None:
+    check_rooms(Path(sys.executable), cwd=checkout, home=checkout)
+    check_rooms(Path(sys.executable), cwd=tmp_path, home=checkout, PYTHONPATH=str(checkout))
+
+
+def test_editable_install(checkout: Path, tmp_path: Path) -> None:
+    python, _ = fresh_venv(tmp_path / "venv")
+    install(python, "--editable", checkout)
+    check_rooms(python, cwd=tmp_path, home=checkout)
+    check_rooms(python, cwd=checkout, home=checkout)
+
+
+def test_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
+    python, site = fresh_venv(tmp_path / "venv")
+    install(python, built[1])
+    check_rooms(python, cwd=tmp_path, home=site)
+    landed = {path.name for path in site.iterdir()} - {"lent.pth"}
+    assert len(landed) == 2, landed
+    assert {name.partition("-")[0] for name in landed} == {"ringleader"}, landed
+
+
+def test_nothing_is_left_out(built: tuple[Path, Path]) -> None:
+    sdist, wheel = built
+    with tarfile.open(sdist) as archive:
+        in_sdist = {name.partition("/")[2] for name in archive.getnames()}
+    in_wheel = set(zipfile.ZipFile(wheel).namelist())
+    wanted = sources() | {"ringleader/py.typed", DATA_FILE}
+    assert not wanted - in_sdist
+    assert not {installed_name(name) for name in wanted} - in_wheel
+
+
+def test_extending_twice_adds_one_finder(tmp_path: Path) -> None:
+    probe = (
+        "import importlib, sys; import ringleader, ringleader._rooms as rooms; rooms.extend(ringleader.__file__);"
+        "importlib.reload(rooms); importlib.reload(ringleader);"
+        "print(sum(hasattr(finder, 'rooms_root') for finder in sys.meta_path))"
+    )
+    assert run(sys.executable, "-c", probe, cwd=tmp_path, PYTHONPATH=str(ROOT)) == "1\n"

@@ -1,0 +1,287 @@
+"""Every op of the table: gradient against central differences, shape rule against the result, dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ringleader.runtime.autograd import (
+    OPS,
+    GradientError,
+    ShapeError,
+    Tensor,
+    apply,
+    avg_pool2d,
+    conv2d,
+    cross_entropy,
+    gradcheck,
+    max_pool2d,
+)
+
+Array = Any
+Case = tuple[str, dict[str, Any], list[Array]]
+
+
+def normal(*shape: int) -> Array:
+    return np.random.default_rng(sum(shape) + len(shape)).standard_normal(shape)
+
+
+def positive(*shape: int) -> Array:
+    return np.asarray(np.abs(normal(*shape)) + 0.5)
+
+
+def distinct(*shape: int) -> Array:
+    """No two elements nearer than 0.1, none near 0: maximum and relu are smooth around them."""
+    count = int(np.prod(shape))
+    order = np.random.default_rng(count).permutation(count).reshape(shape)
+    return np.asarray((order - count // 2) * 0.1 + 0.05)
+
+
+def strided(array: Array) -> Array:
+    """The same values, not contiguous: every other element of a transposed larger array."""
+    wide = np.repeat(array.T, 2, axis=-1)
+    return wide[..., ::2].T
+
+
+BROADCASTS = [((), ()), ((3,), ()), ((2, 3), (3,)), ((2, 1), (1, 3)), ((4, 1, 3), (2, 1)), ((0, 3), (3,)), ((1,), (0,))]
+
+
+def binary(name: str, second: Callable[..., Array] = normal) -> list[Case]:
+    cases: list[Case] = [(name, {}, [normal(*a), second(*b)]) for a, b in BROADCASTS]
+    cases += [(name, {}, [normal(*b), second(*a)]) for a, b in BROADCASTS]
+    return [*cases, (name, {}, [strided(normal(3, 5)), strided(second(3, 5))])]
+
+
+def unary(name: str, draw: Callable[..., Array] = normal, **options: Any) -> list[Case]:
+    return [(name, options, [draw(*s)]) for s in [(), (1,), (5,), (2, 3), (0, 4)]] + [
+        (name, options, [strided(draw(3, 4, 2))])
+    ]
+
+
+def reductions(name: str) -> list[Case]:
+    axes: list[Any] = [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()]
+    cases: list[Case] = [(name, {"axis": a, "keepdims": k}, [normal(2, 3, 4)]) for a in axes for k in (False, True)]
+    return [*cases, (name, {}, [normal()]), (name, {"axis": 1}, [normal(0, 3)]), (name, {"axis": 0}, [strided(normal(3, 2))])]
+
+
+def images(n: int = 2, c: int = 2, h: int = 6, w: int = 5) -> Array:
+    return distinct(n, c, h, w)
+
+
+def convolutions() -> list[Case]:
+    options = [((1, 1), (0, 0)), ((2, 1), (0, 0)), ((1, 3), (1, 0)), ((2, 2), (2, 1)), ((3, 3), (1, 1))]
+    weight, bias = normal(3, 2, 3, 2), normal(3)
+    cases: list[Case] = [
+        ("conv2d", {"stride": s, "padding": p}, [images(n), weight, bias]) for s, p in options for n in (0, 1, 2)
+    ]
+    whole = ("conv2d", {}, [images(3, 2, 3, 2), weight])
+    return [*cases, whole, ("conv2d", {}, [strided(images()), strided(weight), bias])]
+
+
+def poolings(name: str) -> list[Case]:
+    options = [((2, 2), (2, 2)), ((3, 2), (1, 2)), ((2, 3), (3, 1)), ((1, 1), (2, 2)), ((6, 5), (1, 1))]
+    cases: list[Case] = [
+        (name, {"kernel_size": k, "stride": s}, [images(n)]) for k, s in options for n in (0, 1, 2)
+    ]
+    return [*cases, (name, {"kernel_size": (2, 2), "stride": (2, 2)}, [strided(images())])]
+
+
+def entropies() -> list[Case]:
+    labels = np.array([2, 0, 2, 1])
+    cases: list[Case] = [
+        ("cross_entropy", {"target": labels[:n], "reduction": r}, [normal(n, 3)])
+        for n in (0, 1, 4) for r in ("mean", "sum", "none") if n or r != "mean"
+    ]  # fmt: skip
+    return [*cases, ("cross_entropy", {"target": labels}, [strided(normal(4, 3))])]
+
+
+MATMULS = [
+    ((2, 3), (3, 4)), ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((5, 2, 3), (5, 3, 1)),
+    ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)), ((4, 1, 2, 3), (5, 3, 2)), ((0, 2, 3), (3, 2)),
+]  # fmt: skip
+
+CASES: list[Case] = [
+    *binary("add"), *binary("sub"), *binary("mul"), *binary("div", positive),
+    *unary("neg"), *unary("exp"), *unary("log", positive), *unary("tanh"), *unary("sigmoid"),
+    *unary("relu", distinct),
+    *(case for e in (0, 1, 2, 3, -1, 0.5, -1.5) for case in unary("pow", positive, exponent=e)),
+    *reductions("sum"), *reductions("mean"),
+    *(("matmul", {}, [normal(*a), normal(*b)]) for a, b in MATMULS),
+    ("matmul", {}, [strided(normal(3, 4)), strided(normal(4, 2))]),
+    *(("reshape", {"target": t}, [normal(2, 3, 4)]) for t in [(24,), (4, 6), (-1, 3), (2, 3, 4, 1)]),
+    ("reshape", {"target": ()}, [normal(1, 1)]), ("reshape", {"target": (3, 0)}, [normal(0, 2)]),
+    ("reshape", {"target": (6,)}, [strided(normal(2, 3))]),
+    *(("permute", {"dims": d}, [normal(2, 3, 4)]) for d in [(0, 1, 2), (2, 0, 1), (1, -1, 0)]),
+    ("permute", {"dims": ()}, [normal()]), ("permute", {"dims": (1, 0)}, [normal(0, 2)]),
+    *convolutions(), *poolings("avg_pool2d"), *poolings("max_pool2d"), *entropies(),
+]  # fmt: skip
+
+
+def label(case: Case) -> str:
+    name, options, arrays = case
+    return f"{name}-{'-'.join(str(v) for v in options.values())}-{[a.shape for a in arrays]}".replace(" ", "")
+
+
+def test_every_op_of_the_table_has_cases() -> None:
+    assert {name for name, _, _ in CASES} == set(OPS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_gradient(case: Case) -> None:
+    name, options, arrays = case
+    gradcheck(lambda *tensors: apply(name, *tensors, **options), *arrays)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_shape_rule_and_dtype(case: Case, dtype: Any) -> None:
+    name, options, arrays = case
+    tensors = [Tensor(a.astype(dtype), requires_grad=True) for a in arrays]
+    out = apply(name, *tensors, **options)
+    assert out.shape == OPS[name]["cpu"](**options).shape(*(a.shape for a in arrays))
+    assert out.dtype == dtype
+    out.backward(np.ones(out.shape, dtype))
+    for tensor in tensors:
+        assert tensor.grad is not None
+        assert (tensor.grad.shape, tensor.grad.dtype) == (tensor.shape, dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_inputs_are_left_alone_and_the_gradient_is_not_shared(case: Case) -> None:
+    name, options, arrays = case
+    before = [a.copy() for a in arrays]
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    out = apply(name, *tensors, **options)
+    seed = np.ones(out.shape)
+    out.backward(seed)
+    for tensor, array in zip(tensors, before):
+        assert tensor.grad is not None and tensor.grad.flags.writeable
+        tensor.grad += 1
+        np.testing.assert_array_equal(tensor.data, array)
+    np.testing.assert_array_equal(seed, 1)
+
+
+def test_gradcheck_sees_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OPS["tanh"]["cpu"], "backward", lambda self, g: g * (1 - self.y))
+    with pytest.raises(GradientError, match=r"input 0, shape \(2, 3\), at \(0, 0\)"):
+        gradcheck(lambda x: x.tanh(), normal(2, 3))
+    with pytest.raises(TypeError, match="float32"):
+        gradcheck(lambda x: x.tanh(), normal(2).astype(np.float32))
+
+
+def naive_conv2d(x: Array, weight: Array, bias: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+    (sh, sw), (ph, pw), (kh, kw) = stride, padding, weight.shape[2:]
+    x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
+    out = np.empty((len(x), len(weight), (x.shape[2] - kh) // sh + 1, (x.shape[3] - kw) // sw + 1))
+    for n, o, p, q in np.ndindex(out.shape):
+        out[n, o, p, q] = (x[n, :, p * sh : p * sh + kh, q * sw : q * sw + kw] * weight[o]).sum() + bias[o]
+    return out
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(0, 3), c=st.integers(1, 3), o=st.integers(1, 3),
+    size=st.tuples(st.integers(3, 8), st.integers(3, 8)), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)), padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)  # fmt: skip
+def test_conv2d_is_the_sum_over_each_window(
+    n: int, c: int, o: int, size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> None:  # fmt: skip
+    x, weight, bias = normal(n, c, *size), normal(o, c, *kernel), normal(o)
+    got = conv2d(Tensor(x), Tensor(weight), Tensor(bias), stride, padding)
+    np.testing.assert_allclose(got.data, naive_conv2d(x, weight, bias, stride, padding), rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 3), st.integers(1, 2), st.integers(3, 8), st.integers(3, 8)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+)  # fmt: skip
+def test_pooling_is_the_mean_and_the_maximum_of_each_window(
+    size: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
+    x = normal(*size)
+    mean, largest = avg_pool2d(Tensor(x), kernel, stride).data, max_pool2d(Tensor(x), kernel, stride).data
+    for n, c, p, q in np.ndindex(mean.shape):
+        top, left = p * stride[0], q * stride[1]
+        window = x[n, c, top : top + kernel[0], left : left + kernel[1]]
+        np.testing.assert_allclose(mean[n, c, p, q], window.mean(), rtol=1e-12)
+        assert largest[n, c, p, q] == window.max()
+
+
+def test_max_pool2d_gives_a_tie_to_the_first_and_lets_nan_through() -> None:
+    x = Tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
+    max_pool2d(x, 2).sum().backward()
+    np.testing.assert_array_equal(x.grad, [[[[1, 0], [0, 0]]]])
+    for place in range(4):
+        values = np.zeros(4)
+        values[place] = np.nan
+        assert np.isnan(max_pool2d(Tensor(values.reshape(1, 1, 2, 2)), 2).item())
+
+
+def test_cross_entropy_is_exact_where_exp_overflows() -> None:
+    x = Tensor(np.array([[1e4, 0.0], [0.0, -1e4]], np.float32), requires_grad=True)
+    loss = cross_entropy(x, np.array([1, 0]), "none")
+    np.testing.assert_array_equal(loss.data, np.array([1e4, 0], np.float32))
+    loss.sum().backward()
+    np.testing.assert_array_equal(x.grad, [[1, -1], [0, 0]])
+
+
+def test_empty_batch() -> None:
+    empty = np.empty(0, np.int64)
+    x = Tensor(np.empty((0, 3), np.float32), requires_grad=True)
+    assert cross_entropy(x, empty, "sum").item() == 0
+    assert np.isnan(cross_entropy(x, empty).item())
+    assert np.isnan(x.mean().item())
+
+
+def test_sigmoid_does_not_overflow() -> None:
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(Tensor([-1e4, 0, 1e4]).sigmoid().data, [0, 0.5, 1])
+
+
+SHAPE_ERRORS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: Tensor(normal(2, 3)) + Tensor(normal(2)), r"add: shapes \(2, 3\) and \(2,\): do not broadcast"),
+    (lambda: Tensor(normal(2, 3)) @ Tensor(normal(2, 3)), r"matmul: shapes \(2, 3\) and \(2, 3\).* 3 and 2 differ"),
+    (lambda: Tensor(normal(3)) @ Tensor(normal(3, 2)), r"matmul: .*at least 2 axes"),
+    (lambda: Tensor(normal(2, 2, 3)) @ Tensor(normal(3, 3, 1)), r"matmul: .*leading axes do not broadcast"),
+    (lambda: Tensor(normal(2, 3)).reshape(4), r"reshape: shapes \(2, 3\) and \(4,\)"),
+    (lambda: Tensor(normal(2, 3)).reshape(-1, -1), r"reshape: shapes \(2, 3\) and \(-1, -1\)"),
+    (lambda: Tensor(normal(0, 3)).reshape(0, -1), r"reshape: shapes \(0, 3\) and \(0, -1\)"),
+    (lambda: Tensor(normal(2, 3)).reshape(-2, -3), r"reshape: shapes"),
+    (lambda: Tensor(normal(2, 3)).permute(0, 0), r"permute: shape \(2, 3\): dims \(0, 0\)"),
+    (lambda: Tensor(normal(2, 3)).sum(axis=2), r"sum: shape \(2, 3\): axis 2"),
+    (lambda: Tensor(normal(2, 3)).mean(axis=(0, -2)), r"mean: shape \(2, 3\): axis \(0, -2\)"),
+    (lambda: conv2d(Tensor(images()), Tensor(normal(1, 3, 2, 2))), r"conv2d: .*2 channels, weight expects 3"),
+    (lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 7, 2))), r"conv2d: .*larger than the padded image"),
+    (lambda: conv2d(Tensor(images()), Tensor(normal(2, 2))), r"conv2d: .*\(N, C, H, W\)"),
+    (lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 2, 2)), Tensor(normal(2))), r"conv2d: .*bias must be \(1,\)"),
+    (lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 2, 2)), stride=0), r"conv2d: .*stride"),
+    (lambda: avg_pool2d(Tensor(images()), 7), r"avg_pool2d: .*larger than the image"),
+    (lambda: max_pool2d(Tensor(normal(2, 3)), 2), r"max_pool2d: shape \(2, 3\): input must be"),
+    (lambda: max_pool2d(Tensor(images()), 2, 0), r"max_pool2d: .*must be positive"),
+    (lambda: cross_entropy(Tensor(normal(2, 3)), np.array([0])), r"cross_entropy: shapes \(2, 3\) and \(1,\)"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), SHAPE_ERRORS, ids=[m for _, m in SHAPE_ERRORS])
+def test_shape_errors_name_op_and_shapes(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        call()
+
+
+def test_cross_entropy_refuses_bad_targets() -> None:
+    x = Tensor(normal(2, 3))
+    with pytest.raises(ValueError, match="target 3 is not one of the 3 classes"):
+        cross_entropy(x, np.array([0, 3]))
+    with pytest.raises(ValueError, match="target -1"):
+        cross_entropy(x, np.array([-1, 0]))
+    with pytest.raises(TypeError, match="integers, not float64"):
+        cross_entropy(x, np.array([0.0, 1.0]))
+    with pytest.raises(ValueError, match="unknown reduction 'max'; known: mean, sum, none"):
+        cross_entropy(x, np.array([0, 1]), "max")
