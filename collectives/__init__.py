@@ -8,7 +8,8 @@ if __name__ != "ringleader.collectives":
 from ringleader.collectives import allreduce, alltoall, barrier, broadcast, scan  # noqa: F401  (they register)
 from ringleader.collectives.collective import COLLECTIVES, Collective, Promise
 from ringleader.collectives.count import Count, count
-from ringleader.collectives.lower import Program, lower
+from ringleader.collectives.lower import lower
+from ringleader.collectives.program import Program
 from ringleader.collectives.registry import algorithm, algorithms, build, find
 from ringleader.collectives.schedule import Round, Schedule, Transfers, copy, fold, fragment, together
 from ringleader.collectives.verify import Verdict, VerificationError, verify

@@ -9,7 +9,10 @@ from ringleader.models.lenet5 import LeNet5
 from ringleader.models.logistic import LogisticRegression
 from ringleader.runtime.autograd import Module
 
-MODELS: dict[str, type[LeNet5] | type[LogisticRegression]] = {"lenet5": LeNet5, "logistic": LogisticRegression}
+MODELS: dict[str, type[LeNet5] | type[LogisticRegression]] = {
+    "lenet5": LeNet5,
+    "logistic": LogisticRegression,
+}
 
 
 def build(name: str, generator: np.random.Generator, dtype: DTypeLike = np.float32) -> Module:

@@ -31,6 +31,7 @@ HELP = {
     "weight_decay": "L2 penalty",
     "seed": "for the initial weights",
     "data_seed": "for the order of the samples",
+    "shift": "training images are moved by up to so many pixels",
     "dtype": "float32 or float64",
     "algorithm": "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours",
     "bucket_bytes": "gradients are reduced in buckets of about so many bytes",

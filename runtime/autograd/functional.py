@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 import numpy as np
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
-Pair = Union[int, tuple[int, int]]
+Pair = int | tuple[int, int]
 
 
 def pair(value: Pair) -> tuple[int, int]:
@@ -21,7 +19,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Pair = 1, padding: Pair = 0) -> Tensor:
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Pair = 1, padding: Pair = 0
+) -> Tensor:
     """x (N, C, H, W), weight (O, C, kh, kw), bias (O,) -> (N, O, (H + 2 padding - kh) // stride + 1, ...).
 
     ShapeError: channels, bias or kernel do not fit.

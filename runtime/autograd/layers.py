@@ -106,5 +106,3 @@ class Sequential(Module):
         for _, module in self.named_children():
             x = module(x)
         return x
-
-

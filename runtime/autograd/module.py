@@ -67,7 +67,9 @@ class Module:
         mine = dict(self.named_parameters())
         missing, unexpected = [k for k in mine if k not in state], [k for k in state if k not in mine]
         if missing or unexpected:
-            raise KeyError(f"state does not fit {type(self).__name__}: missing {missing}, unexpected {unexpected}")
+            raise KeyError(
+                f"state does not fit {type(self).__name__}: missing {missing}, unexpected {unexpected}"
+            )
         wrong = [f"{k}: {np.shape(state[k])} given, {p.shape} needed" for k, p in mine.items()
                  if np.shape(state[k]) != p.shape]  # fmt: skip
         if wrong:

@@ -21,16 +21,15 @@ with their gradients follows micrograd and JAX's autodidax; an instance as the r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.tensor import Tensor
 
-Array = NDArray[Any]  # or what another device's array module has in its place
-Shape = tuple[int, ...]
+Array: TypeAlias = Any  # numpy's array, or what another device's array module has in its place
+Shape: TypeAlias = tuple[int, ...]
 
 
 class ShapeError(ValueError):
@@ -51,7 +50,7 @@ class Function:
     depth: int = 0  # longest way from a leaf; backward goes from deep to shallow
     xp: Any = np  # the device's array module
 
-    def shape(self, *shapes: Shape) -> Shape:
+    def shape(self, *shapes: Any) -> Shape:
         """The output's shape, or ShapeError."""
         raise NotImplementedError
 

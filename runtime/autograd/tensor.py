@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 import ringleader.runtime.autograd.ops  # noqa: F401 (fills the op table)
@@ -11,8 +11,8 @@ from ringleader.runtime.autograd import engine
 from ringleader.runtime.autograd.mode import is_grad_enabled
 from ringleader.runtime.autograd.op import Array, Function, Shape, array_module, find
 
-Operand = Union["Tensor", float, Array]
-Axis = Union[int, tuple[int, ...], None]
+Operand: TypeAlias = Any  # a Tensor, a number or an array
+Axis = int | tuple[int, ...] | None
 Hook = Callable[["Tensor"], None]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import DTypeLike
-from ringleader.runtime.autograd.op import Array
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
 
 BACKGROUND, INK = -0.1, 1.175  # LeCun et al. 1998: about mean 0 and variance 1 over the pixels of MNIST
 
@@ -32,7 +34,9 @@ def load_digits(dtype: DTypeLike = np.float32, test_share: float = 0.2, seed: in
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError("the digits come with scikit-learn, which is missing: pip install scikit-learn") from error
+        raise ImportError(
+            "the digits come with scikit-learn, which is missing: pip install scikit-learn"
+        ) from error
     images, labels = datasets.load_digits(return_X_y=True)
     x = resize(images.reshape(-1, 1, 8, 8), 32) / 16 * (INK - BACKGROUND) + BACKGROUND
     x, y = x.astype(dtype), labels.astype(np.int64)
@@ -44,13 +48,15 @@ def load_digits(dtype: DTypeLike = np.float32, test_share: float = 0.2, seed: in
 def resize(images: Array, size: int) -> Array:
     """Bilinear, pixel centres aligned: (N, C, h, w) -> (N, C, size, size)."""
     rows, columns = (_interpolation(n, size) for n in images.shape[2:])  # (size, h), (size, w)
-    return rows @ images @ columns.T
+    resized: Array = rows @ images @ columns.T
+    return resized
 
 
 def _interpolation(n: int, size: int) -> Array:
     """(size, n): each row holds the weights of the two old pixels around a new pixel's centre."""
     centre = np.clip((np.arange(size) + 0.5) * n / size - 0.5, 0, n - 1)
-    return np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(n)))
+    weights: Array = np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(n)))
+    return weights
 
 
 def global_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Array]:
@@ -85,6 +91,8 @@ def shift(images: Array, offsets: Array) -> Array:
     if room == 0:
         return images
     padded = np.pad(images, ((0, 0), (0, 0), (room, room), (room, room)), constant_values=BACKGROUND)
-    windows = sliding_window_view(padded, images.shape[2:], axis=(2, 3))  # (N, C, 2 room + 1, 2 room + 1, H, W)
+    windows = sliding_window_view(
+        padded, images.shape[2:], axis=(2, 3)
+    )  # (N, C, 2 room + 1, 2 room + 1, H, W)
     moved: Array = windows[np.arange(len(images)), :, room - offsets[:, 0], room - offsets[:, 1]]
     return moved

@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ringleader.runtime.autograd import SGD, Adam, Module, Optimizer, Tensor, cross_entropy, no_grad
-from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.parallel import DataParallel
 from ringleader.runtime.training.config import TrainConfig
-from ringleader.runtime.training.data import Dataset, global_batches, load_digits, random_offsets, shard, shift
+from ringleader.runtime.training.data import (
+    Array,
+    Dataset,
+    global_batches,
+    load_digits,
+    random_offsets,
+    shard,
+    shift,
+)
 
 if TYPE_CHECKING:
     from ringleader.runtime.comm import Communicator
@@ -87,7 +94,9 @@ def total_steps(count: int, config: TrainConfig) -> int:
     return steps if config.steps is None else min(steps, config.steps)
 
 
-def _batches(data: Dataset, config: TrainConfig, rank: int, size: int) -> Iterator[tuple[int, int, Array, Array]]:
+def _batches(
+    data: Dataset, config: TrainConfig, rank: int, size: int
+) -> Iterator[tuple[int, int, Array, Array]]:
     """For each step: the epoch, the number of samples of all ranks, and this rank's images and labels."""
     count = len(data.train_y)
     for epoch in range(config.epochs):
@@ -109,7 +118,7 @@ def evaluate(model: Module, data: Dataset, world: Communicator) -> float:
         for at in range(0, len(indices), EVALUATION_BATCH):
             batch = indices[at : at + EVALUATION_BATCH]
             predicted = model(Tensor(data.test_x[batch])).data.argmax(axis=1)
-            counts += np.count_nonzero(predicted == data.test_y[batch]), len(batch)
+            counts += np.array([np.count_nonzero(predicted == data.test_y[batch]), len(batch)])
     world.allreduce(counts, op="sum")
     return float(counts[0] / counts[1])
 

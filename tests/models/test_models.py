@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from ringleader.models import MODELS, LeNet5, build
+from ringleader.models.lenet5 import squash
 from ringleader.runtime.autograd import SGD, Tensor, cross_entropy, gradcheck
 
 COUNTS = {  # LeNet-5 of the paper: 156, 1516 (2416 with all connections), 48120, 10164; output 84 * 10 + 10
@@ -55,6 +55,10 @@ def test_lenet5s_gradient_with_respect_to_the_image() -> None:
 def _stretch(x: Tensor, image: np.ndarray) -> Tensor:
     """Eight numbers that each scale four rows of the image (1, 1, 32, 32)."""
     return (x.reshape(8, 1) * Tensor(image.reshape(8, 128))).reshape(1, 1, 32, 32)
+
+
+def test_lenet5s_squashing_function() -> None:
+    np.testing.assert_allclose(squash(Tensor([-1.0, 0.0, 1.0, 100.0])).data, [-1, 0, 1, 1.7159], atol=1e-5)
 
 
 def test_unknown_model() -> None:

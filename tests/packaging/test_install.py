@@ -57,7 +57,9 @@ def fresh_venv(folder: Path) -> tuple[Path, Path]:
     """An interpreter and its site-packages, which come before the borrowed ones."""
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    site = Path(
+        run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
+    )
     lent = [entry for entry in sys.path if entry.endswith("-packages")]
     (site / "lent.pth").write_text("\n".join(lent) + "\n")
     return python, site

@@ -110,7 +110,9 @@ def test_lenet5_passes_97_percent():
 
 
 def ranks_of(marker):
-    listing = subprocess.run(["ps", "-ww", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["ps", "-ww", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    )
     return [line for line in listing.stdout.splitlines() if marker in line and " -m ringleader" in line]
 
 

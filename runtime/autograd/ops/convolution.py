@@ -41,7 +41,9 @@ class Conv2d(Function):
         if bias and bias[0] != weight[:1]:
             raise self.refuse(f"bias must be ({weight[0]},)", weight, bias[0])
         if min(self.stride) < 1 or min(self.padding) < 0:
-            raise self.refuse(f"stride {self.stride} must be positive, padding {self.padding} not negative", x)
+            raise self.refuse(
+                f"stride {self.stride} must be positive, padding {self.padding} not negative", x
+            )
         room = [x[i + 2] + 2 * self.padding[i] - weight[i + 2] for i in (0, 1)]
         if min(room) < 0:
             raise self.refuse("the kernel is larger than the padded image", x, weight)

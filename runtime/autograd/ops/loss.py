@@ -21,14 +21,18 @@ class CrossEntropy(Function):
 
     def shape(self, x: Shape) -> Shape:
         if self.reduction not in REDUCTIONS:
-            raise ValueError(f"cross_entropy: unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}")
+            raise ValueError(
+                f"cross_entropy: unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}"
+            )
         if len(x) != 2 or self.target.shape != x[:1] or x[1] == 0:
             raise self.refuse("input must be (N, C) and target (N,)", x, self.target.shape)
         if self.target.dtype.kind not in "iu":
             raise TypeError(f"cross_entropy: target must be integers, not {self.target.dtype}")
         wrong = self.target[(self.target < 0) | (self.target >= x[1])]
         if wrong.size:
-            raise ValueError(f"cross_entropy: target {wrong[0]} is not one of the {x[1]} classes 0..{x[1] - 1}")
+            raise ValueError(
+                f"cross_entropy: target {wrong[0]} is not one of the {x[1]} classes 0..{x[1] - 1}"
+            )
         return x[:1] if self.reduction == "none" else ()
 
     def forward(self, x: Array) -> Array:

@@ -16,7 +16,9 @@ class Reduction(Function):
     keepdims: bool = False
 
     def shape(self, x: Shape) -> Shape:
-        wanted = range(len(x)) if self.axis is None else self.axis if isinstance(self.axis, tuple) else [self.axis]
+        wanted = (
+            range(len(x)) if self.axis is None else self.axis if isinstance(self.axis, tuple) else [self.axis]
+        )
         if any(not -len(x) <= a < len(x) for a in wanted) or len({a % len(x) for a in wanted}) < len(wanted):
             raise self.refuse(f"axis {self.axis} is out of range or twice there", x)
         axes = {a % len(x) for a in wanted}

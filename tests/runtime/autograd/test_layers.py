@@ -60,7 +60,9 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
         np.testing.assert_array_equal(first[name], second[name])
     bound = 1 / np.sqrt(8)
     assert np.abs(first["7.weight"]).max() <= bound and np.abs(first["7.weight"]).max() > bound / 2
-    np.testing.assert_array_equal(network(np.float32).state_dict()["0.weight"], first["0.weight"].astype(np.float32))
+    np.testing.assert_array_equal(
+        network(np.float32).state_dict()["0.weight"], first["0.weight"].astype(np.float32)
+    )
 
 
 def test_names_are_dotted_and_a_shared_parameter_comes_once() -> None:

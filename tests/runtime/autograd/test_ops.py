@@ -47,7 +47,15 @@ def strided(array: Array) -> Array:
     return wide[..., ::2].T
 
 
-BROADCASTS = [((), ()), ((3,), ()), ((2, 3), (3,)), ((2, 1), (1, 3)), ((4, 1, 3), (2, 1)), ((0, 3), (3,)), ((1,), (0,))]
+BROADCASTS = [
+    ((), ()),
+    ((3,), ()),
+    ((2, 3), (3,)),
+    ((2, 1), (1, 3)),
+    ((4, 1, 3), (2, 1)),
+    ((0, 3), (3,)),
+    ((1,), (0,)),
+]
 
 
 def binary(name: str, second: Callable[..., Array] = normal) -> list[Case]:
@@ -64,8 +72,15 @@ def unary(name: str, draw: Callable[..., Array] = normal, **options: Any) -> lis
 
 def reductions(name: str) -> list[Case]:
     axes: list[Any] = [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()]
-    cases: list[Case] = [(name, {"axis": a, "keepdims": k}, [normal(2, 3, 4)]) for a in axes for k in (False, True)]
-    return [*cases, (name, {}, [normal()]), (name, {"axis": 1}, [normal(0, 3)]), (name, {"axis": 0}, [strided(normal(3, 2))])]
+    cases: list[Case] = [
+        (name, {"axis": a, "keepdims": k}, [normal(2, 3, 4)]) for a in axes for k in (False, True)
+    ]
+    return [
+        *cases,
+        (name, {}, [normal()]),
+        (name, {"axis": 1}, [normal(0, 3)]),
+        (name, {"axis": 0}, [strided(normal(3, 2))]),
+    ]
 
 
 def images(n: int = 2, c: int = 2, h: int = 6, w: int = 5) -> Array:
@@ -76,7 +91,9 @@ def convolutions() -> list[Case]:
     options = [((1, 1), (0, 0)), ((2, 1), (0, 0)), ((1, 3), (1, 0)), ((2, 2), (2, 1)), ((3, 3), (1, 1))]
     weight, bias = normal(3, 2, 3, 2), normal(3)
     cases: list[Case] = [
-        ("conv2d", {"stride": s, "padding": p}, [images(n), weight, bias]) for s, p in options for n in (0, 1, 2)
+        ("conv2d", {"stride": s, "padding": p}, [images(n), weight, bias])
+        for s, p in options
+        for n in (0, 1, 2)
     ]
     whole = ("conv2d", {}, [images(3, 2, 3, 2), weight])
     return [*cases, whole, ("conv2d", {}, [strided(images()), strided(weight), bias])]
@@ -173,7 +190,9 @@ def test_gradcheck_sees_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> Non
         gradcheck(lambda x: x.tanh(), normal(2).astype(np.float32))
 
 
-def naive_conv2d(x: Array, weight: Array, bias: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
+def naive_conv2d(
+    x: Array, weight: Array, bias: Array, stride: tuple[int, int], padding: tuple[int, int]
+) -> Array:
     (sh, sw), (ph, pw), (kh, kw) = stride, padding, weight.shape[2:]
     x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
     out = np.empty((len(x), len(weight), (x.shape[2] - kh) // sh + 1, (x.shape[3] - kw) // sw + 1))
@@ -194,7 +213,9 @@ def test_conv2d_is_the_sum_over_each_window(
 ) -> None:  # fmt: skip
     x, weight, bias = normal(n, c, *size), normal(o, c, *kernel), normal(o)
     got = conv2d(Tensor(x), Tensor(weight), Tensor(bias), stride, padding)
-    np.testing.assert_allclose(got.data, naive_conv2d(x, weight, bias, stride, padding), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        got.data, naive_conv2d(x, weight, bias, stride, padding), rtol=1e-12, atol=1e-12
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -247,7 +268,10 @@ def test_sigmoid_does_not_overflow() -> None:
 
 SHAPE_ERRORS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Tensor(normal(2, 3)) + Tensor(normal(2)), r"add: shapes \(2, 3\) and \(2,\): do not broadcast"),
-    (lambda: Tensor(normal(2, 3)) @ Tensor(normal(2, 3)), r"matmul: shapes \(2, 3\) and \(2, 3\).* 3 and 2 differ"),
+    (
+        lambda: Tensor(normal(2, 3)) @ Tensor(normal(2, 3)),
+        r"matmul: shapes \(2, 3\) and \(2, 3\).* 3 and 2 differ",
+    ),
     (lambda: Tensor(normal(3)) @ Tensor(normal(3, 2)), r"matmul: .*at least 2 axes"),
     (lambda: Tensor(normal(2, 2, 3)) @ Tensor(normal(3, 3, 1)), r"matmul: .*leading axes do not broadcast"),
     (lambda: Tensor(normal(2, 3)).reshape(4), r"reshape: shapes \(2, 3\) and \(4,\)"),
@@ -260,12 +284,18 @@ SHAPE_ERRORS: list[tuple[Callable[[], Any], str]] = [
     (lambda: conv2d(Tensor(images()), Tensor(normal(1, 3, 2, 2))), r"conv2d: .*2 channels, weight expects 3"),
     (lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 7, 2))), r"conv2d: .*larger than the padded image"),
     (lambda: conv2d(Tensor(images()), Tensor(normal(2, 2))), r"conv2d: .*\(N, C, H, W\)"),
-    (lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 2, 2)), Tensor(normal(2))), r"conv2d: .*bias must be \(1,\)"),
+    (
+        lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 2, 2)), Tensor(normal(2))),
+        r"conv2d: .*bias must be \(1,\)",
+    ),
     (lambda: conv2d(Tensor(images()), Tensor(normal(1, 2, 2, 2)), stride=0), r"conv2d: .*stride"),
     (lambda: avg_pool2d(Tensor(images()), 7), r"avg_pool2d: .*larger than the image"),
     (lambda: max_pool2d(Tensor(normal(2, 3)), 2), r"max_pool2d: shape \(2, 3\): input must be"),
     (lambda: max_pool2d(Tensor(images()), 2, 0), r"max_pool2d: .*must be positive"),
-    (lambda: cross_entropy(Tensor(normal(2, 3)), np.array([0])), r"cross_entropy: shapes \(2, 3\) and \(1,\)"),
+    (
+        lambda: cross_entropy(Tensor(normal(2, 3)), np.array([0])),
+        r"cross_entropy: shapes \(2, 3\) and \(1,\)",
+    ),
 ]
 
 

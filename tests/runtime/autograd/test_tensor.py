@@ -40,7 +40,10 @@ def test_operators_with_numbers_and_arrays_on_either_side_keep_float32() -> None
 
 def test_methods_of_a_composite_expression() -> None:
     values = np.random.default_rng(0).uniform(0.5, 1.5, (3, 4))
-    gradcheck(lambda x: ((x.exp().log() ** 2 / (1 + x)).sum(axis=0) - x.T.mean()).relu() * x.sigmoid().tanh(), values)
+    gradcheck(
+        lambda x: ((x.exp().log() ** 2 / (1 + x)).sum(axis=0) - x.T.mean()).relu() * x.sigmoid().tanh(),
+        values,
+    )
 
 
 def test_a_leaf_used_several_times_gets_the_full_sum() -> None:
@@ -107,7 +110,7 @@ def test_the_graph_is_freed_by_backward() -> None:
     assert data() is not None
     loss.backward()
     assert data() is None
-    with pytest.raises(RuntimeError, match="'sum' has been freed.*retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"'sum' has been freed.*retain_graph=True"):
         loss.backward()
 
 
@@ -175,7 +178,9 @@ def test_grad_storage_takes_over_the_gradient_that_is_there() -> None:
     np.testing.assert_array_equal(storage, [2, 4])
 
 
-@pytest.mark.parametrize("storage", [np.zeros(3), np.zeros(2, np.float32), np.broadcast_to(np.zeros(1), (2,))])
+@pytest.mark.parametrize(
+    "storage", [np.zeros(3), np.zeros(2, np.float32), np.broadcast_to(np.zeros(1), (2,))]
+)
 def test_grad_storage_refuses(storage: Any) -> None:
     with pytest.raises(ValueError, match=r"grad_storage must be writeable, \(2,\) float64"):
         leaf(1, 2).grad_storage = storage

@@ -6,9 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from ringleader.models import build
-from ringleader.runtime.autograd import SGD, Linear, Module, Parameter, Sequential, Tanh, Tensor, cross_entropy
+from ringleader.runtime.autograd import (
+    SGD,
+    Linear,
+    Module,
+    Parameter,
+    Sequential,
+    Tanh,
+    Tensor,
+    cross_entropy,
+)
 from ringleader.runtime.comm import spawn
 from ringleader.runtime.parallel import DataParallel, broadcast_parameters
 from ringleader.runtime.training import Dataset, TrainConfig, make_optimizer, shard, train
@@ -23,7 +31,9 @@ def samples(count: int) -> Dataset:
     return Dataset(x, y, x[:5], y[:5])
 
 
-def weights_after(n: int, data: Dataset, config: TrainConfig, seed_of: Any = lambda rank: 0) -> list[dict[str, Any]]:
+def weights_after(
+    n: int, data: Dataset, config: TrainConfig, seed_of: Any = lambda rank: 0
+) -> list[dict[str, Any]]:
     """Every rank's weights and last loss after training on ``n`` ranks."""
 
     def rank_main(world: Any) -> dict[str, Any]:
@@ -59,7 +69,9 @@ def test_gradients_are_those_of_the_whole_batch(bucket_bytes: int, algorithm: st
 
     def model() -> Sequential:
         g = np.random.default_rng(0)
-        return Sequential(Linear(4, 6, generator=g, dtype=np.float64), Tanh(), Linear(6, 3, generator=g, dtype=np.float64))
+        return Sequential(
+            Linear(4, 6, generator=g, dtype=np.float64), Tanh(), Linear(6, 3, generator=g, dtype=np.float64)
+        )
 
     whole = model()
     loss = cross_entropy(whole(Tensor(x)), y)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from ringleader.models import build
 from ringleader.runtime.comm import spawn
 from ringleader.runtime.training import (
@@ -143,7 +142,9 @@ def test_evaluate_counts_exactly_for_any_number_of_ranks(n: int) -> None:
 
 def test_no_steps_train_nothing() -> None:
     config = TrainConfig(model="logistic", steps=0)
-    [result] = spawn(1, lambda world: run(config, build("logistic", np.random.default_rng(0)), world, small()))
+    [result] = spawn(
+        1, lambda world: run(config, build("logistic", np.random.default_rng(0)), world, small())
+    )
     assert result.metrics.steps == 0 and np.isnan(result.metrics.loss)
 
 

@@ -1,0 +1,76 @@
+"""Run the commands that README.md and CONTRIBUTING.md show, so that docs and CI cannot drift apart.
+
+A fenced block behind a line ``<!-- ci:NAME -->`` is run with bash, from the root of a fresh clone and in
+the virtual environment NAME, which is made empty the first time its name comes up. A Python block is
+written to a file and run there. An output block (no language) behind ``<!-- ci:NAME expect -->`` must be
+what the block before it printed.
+"""
+
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ("README.md", "CONTRIBUTING.md")
+BLOCK = re.compile(r"<!-- ci:(\w+)( expect)? -->\n```(\w*)\n(.*?)```", re.S)
+SECONDS = 1800
+
+
+def clone(folder: Path) -> Path:
+    """What is committed, plus what is not yet (so that the checks can be tried before a commit)."""
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True,
+    ).stdout.decode().split("\0")  # fmt: skip
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+            (folder / name).chmod((ROOT / name).stat().st_mode)
+    return folder
+
+
+def run(language: str, text: str, name: str, work: Path) -> str:
+    environment, checkout = work / name, work / f"{name}-clone"
+    if not environment.exists():
+        venv.create(environment, with_pip=True)
+        clone(checkout)
+    if language == "python":
+        (work / "example.py").write_text(text)
+        text = f"python {work / 'example.py'}"
+    script = f"set -euo pipefail\n. {environment}/bin/activate\n{text}"
+    print(f"\n--- {name}: {text}", flush=True)
+    done = subprocess.Popen(
+        ["bash", "-c", script], cwd=checkout, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.stdout is not None
+    printed = []
+    for line in done.stdout:
+        print(line, end="", flush=True)
+        printed.append(line)
+    if done.wait(SECONDS):
+        sys.exit(f"exit code {done.returncode} of: {text}")
+    return "".join(printed)
+
+
+def main() -> None:
+    work = Path(sys.argv[1]).resolve()
+    work.mkdir(parents=True)
+    printed = ""
+    blocks = 0
+    for doc in DOCS:
+        for name, expect, language, text in BLOCK.findall((ROOT / doc).read_text()):
+            blocks += 1
+            if expect:
+                if printed.strip() != text.strip():
+                    sys.exit(f"{doc} shows\n{text}\nbut the command printed\n{printed}")
+            else:
+                printed = run(language, text, name, work)
+    if not blocks:
+        sys.exit("no commands found: the docs have lost their <!-- ci:NAME --> marks")
+
+
+if __name__ == "__main__":
+    main()
