@@ -1,8 +1,8 @@
 """Folder ``X/`` is ``ringleader.X`` in a checkout, an editable install and a wheel, and nothing else is anything.
 
-The venvs made here borrow the packages of the running interpreter (numpy, pip, setuptools, ...) through one
-``.pth`` file, so nothing is downloaded; every probe says where it found its modules, so a ringleader
-that is also installed out there cannot pass for the one under test.
+The venvs made here borrow the packages of the running interpreter (numpy, pip, setuptools, ...) by links, all
+but a ringleader that may be installed there, so nothing is downloaded; every probe says where it found its
+modules, so that no other ringleader can pass for the one under test.
 """
 
 import json
@@ -60,8 +60,11 @@ def fresh_venv(folder: Path) -> tuple[Path, Path]:
     site = Path(
         run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     )
-    lent = [entry for entry in sys.path if entry.endswith("-packages")]
-    (site / "lent.pth").write_text("\n".join(lent) + "\n")
+    for folder in (Path(entry) for entry in sys.path if entry.endswith("-packages")):
+        for package in folder.iterdir():
+            ours = package.name.startswith(("ringleader", "__editable__"))
+            if not ours and not (site / package.name).exists():
+                (site / package.name).symlink_to(package)
     return python, site
 
 
@@ -122,7 +125,7 @@ def test_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
     python, site = fresh_venv(tmp_path / "venv")
     install(python, built[1])
     check_rooms(python, cwd=tmp_path, home=site)
-    landed = {path.name for path in site.iterdir()} - {"lent.pth"}
+    landed = {path.name for path in site.iterdir() if not path.is_symlink()}
     assert len(landed) == 2, landed
     assert {name.partition("-")[0] for name in landed} == {"ringleader"}, landed
 
