@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ringleader.collectives.collective import COLLECTIVES, Collective
@@ -25,7 +25,7 @@ class Algorithm:
     scratch: Callable[..., int]
     ordered: bool
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.rounds).parameters)
 

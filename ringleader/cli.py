@@ -121,6 +121,8 @@ def _train(options: dict[str, Any], arguments: list[str]) -> int:
         config = TrainConfig(**{**options, "ranks": ranks})
     except ValueError as error:
         fail(str(error), USAGE_ERROR)
+    if ranks == 1 and config.algorithm == "vendor":
+        fail("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2", USAGE_ERROR)
     if launcher is None and ranks > 1:
         try:
             return launch(ranks, arguments)

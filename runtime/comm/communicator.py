@@ -28,10 +28,13 @@ class Handle:
     """A call under way (``async_op=True``). Calls must be started in the same order on all ranks; they
     may be waited for in any order. Waiting for any call keeps all others of this rank moving."""
 
-    def __init__(self, comm: Communicator, number: int, work: Work, finish: Callable[[], Any]) -> None:
+    def __init__(
+        self, comm: Communicator, number: int, work: Work | None, finish: Callable[[], Any]
+    ) -> None:  # fmt: skip
+        """Without ``work`` the call is already complete."""
         self._comm, self._number, self._work, self._finish = comm, number, work, finish
-        self._done = False
-        self._result: Any = None
+        self._done = work is None
+        self._result: Any = finish() if work is None else None
 
     def test(self) -> bool:
         """Has it completed? Never blocks; call it now and then to keep the transfer moving."""
@@ -44,7 +47,7 @@ class Handle:
         return self._result
 
     def _advance(self) -> Request | None:
-        if self._done:
+        if self._done or self._work is None:
             return None
         blocked = self._work.advance()
         if blocked is None:
@@ -109,7 +112,7 @@ class Communicator:
         self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
         algorithm: str | Schedule = AUTO, async_op: bool = False,
     ) -> Any:  # fmt: skip
-        """Fold the ranks' arrays; every rank gets the result, bit for bit the same.
+        """Fold the ranks' arrays; every rank gets the result, bit for bit the same ("vendor": as MPI does).
 
         ``x``: any shape and numeric dtype, the same on all ranks; changed in place unless ``out`` (same
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
@@ -246,8 +249,9 @@ class Communicator:
         self._agreement.enter(number, call.signature)
         if call.schedule is None:
             self._vendor(call, number)
-            return call.finish()
-        handle = self._start(call, call.schedule, number)
+            handle = Handle(self, number, None, call.finish)
+        else:
+            handle = self._start(call, call.schedule, number)
         return handle if async_op else handle.wait()
 
     def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
@@ -279,7 +283,8 @@ class Communicator:
         try:
             while (blocked := advance()) is not None:
                 for other in list(self._pending):
-                    other._advance()
+                    if other._advance != advance:
+                        other._advance()
                 self._transport.pause(turn)
                 turn += 1
                 if turn % self._transport.watch_every == 0:
@@ -291,7 +296,8 @@ class Communicator:
     def _give_up(self) -> None:
         """Something failed: nothing may write into the user's arrays any more."""
         for handle in [h for h in self._pending if h._comm is self]:
-            handle._work.cancel()
+            if handle._work is not None:
+                handle._work.cancel()
             self._pending.remove(handle)
 
     def _drain(self) -> None:

@@ -15,7 +15,7 @@ CLEAN["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "
 FAST = ["train", "lenet5", "--steps", "3"]
 
 
-def ringleader(*arguments, seconds=60, command=("-m", "ringleader")):
+def ringleader(*arguments, seconds=110, command=("-m", "ringleader")):
     return subprocess.run(
         [sys.executable, *command, *arguments], env=CLEAN, text=True, capture_output=True, check=False,
         timeout=seconds, stdin=subprocess.DEVNULL,
@@ -40,6 +40,7 @@ def test_help_says_what_is_there_and_what_is_not():
         (["train", "lenet5", "--optimizer", "sdg"], ["'sdg'", "sgd, adam"]),
         (["train", "lenet5", "--epochs", "many"], ["--epochs", "many"]),
         (["train", "lenet5", "-n", "0"], ["ranks must be at least 1, it is 0"]),
+        (["train", "lenet5", "--algorithm", "vendor"], ["several ranks, -n 2"]),
         (["trian", "lenet5"], ["trian", "train"]),
     ],
 )
@@ -95,6 +96,13 @@ def test_under_mpirun_it_does_the_same(needs_mpi):
     )
     assert other.returncode == 2
     assert "-n 3, but the launcher started 2 ranks" in other.stderr
+
+
+@pytest.mark.parametrize("algorithm", ["ring", "hierarchical", "vendor"])
+def test_any_allreduce_trains(algorithm, needs_mpi):
+    done = ringleader(*FAST, "-n", "2", "--algorithm", algorithm)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"algorithm         {algorithm}" in done.stdout
 
 
 def test_accuracy_that_is_required_decides_the_exit_code():

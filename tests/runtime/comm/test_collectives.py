@@ -216,6 +216,10 @@ def test_async_handles_in_any_order(n):
             assert handles[i].test()
         for i, x in enumerate(xs, start=1):
             np.testing.assert_array_equal(x, total(50 * i, n) + i * n)
+        if UNDER_MPI > 1:
+            v = world.allreduce(coded(9, world.rank), algorithm="vendor", async_op=True)
+            assert v.test()
+            np.testing.assert_array_equal(v.wait(), total(9, n))
         b = world.broadcast(coded(9, world.rank), async_op=True)
         np.testing.assert_array_equal(b.wait(), coded(9, 0))
 
