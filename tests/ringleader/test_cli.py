@@ -146,7 +146,11 @@ def test_a_signal_ends_every_rank_at_once(number, code, whole_group, needs_mpi, 
 
 def test_ctrl_c_on_one_rank():
     command = [sys.executable, "-m", "ringleader", "train", "lenet5", "--epochs", "9999"]
-    job = subprocess.Popen(command, env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    job = subprocess.Popen(
+        command, env=CLEAN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # a job in the background of a script inherits that SIGINT is ignored; a person's terminal does not
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     assert job.stdout is not None
     while b"threads per rank" not in job.stdout.readline():  # the last line before it trains
         assert job.poll() is None
