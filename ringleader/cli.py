@@ -123,13 +123,13 @@ def _train(options: dict[str, Any], arguments: list[str]) -> int:
         fail(str(error), USAGE_ERROR)
     if ranks == 1 and config.algorithm == "vendor":
         fail("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2", USAGE_ERROR)
-    if launcher is None and ranks > 1:
-        try:
-            return launch(ranks, arguments)
-        except LaunchError as error:
-            fail(str(error), 1)
     if launcher is not None and launcher.size != ranks:
         fail(f"-n {ranks}, but the launcher started {launcher.size} ranks; leave -n away", USAGE_ERROR)
-    from ringleader.train import train_here
+    try:
+        if launcher is None and ranks > 1:
+            return launch(ranks, arguments)
+        from ringleader.train import train_here  # late: --help needs neither rich nor the models' data
 
-    return train_here(config, launcher.local_size if launcher else 1)
+        return train_here(config, launcher.local_size if launcher else 1)
+    except LaunchError as error:
+        fail(str(error), 1)

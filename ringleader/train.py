@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
-from ringleader.launch import threads_per_rank
+from ringleader.launch import LaunchError, threads_per_rank
 from ringleader.models import build
 from ringleader.runtime.comm import Communicator, init
 from ringleader.runtime.training import Result, StepInfo, TrainConfig, run
@@ -24,7 +24,10 @@ def train_here(config: TrainConfig, local_size: int) -> int:
     """Train as one rank of the job; 0, or 1 if the accuracy is below what the configuration requires."""
     if "OMP_NUM_THREADS" not in os.environ:
         threadpool_limits(threads_per_rank(local_size))
-    world = init()
+    try:
+        world = init()
+    except RuntimeError as error:
+        raise LaunchError(str(error)) from error
     console = _console(world)
     show_configuration(config, world, console)
     model = build(config.model, generator=np.random.default_rng(config.seed), dtype=config.dtype)

@@ -61,6 +61,16 @@ def test_one_rank_needs_no_mpi():
     assert "test accuracy" in done.stdout
 
 
+def test_a_launcher_that_claims_more_ranks_than_mpi_knows():
+    hide = "import sys; sys.modules['mpi4py'] = None; from ringleader.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", hide, *FAST]
+    environment = {**CLEAN, "SLURM_NTASKS": "4"}
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "SLURM_NTASKS=4" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_more_ranks_without_mpi_says_what_to_install():
     hide = (
         "import sys, ringleader.launch as l; l.find_spec = lambda name: None; "
@@ -156,7 +166,10 @@ def test_ctrl_c_on_one_rank():
         assert job.poll() is None
     time.sleep(0.5)
     job.send_signal(signal.SIGINT)
-    assert job.wait(timeout=20) == 130
+    try:
+        assert job.wait(timeout=20) == 130
+    finally:
+        job.kill()
 
 
 def test_an_exception_on_one_rank_ends_the_training(needs_mpi):
