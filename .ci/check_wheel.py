@@ -1,8 +1,8 @@
 """Types (mypy) and layers (import-linter) of the package as users get it.
 
 With mapped folders both tools see nothing in a checkout or an editable install and report success, so they
-run on the unpacked wheel; and to know that they look, one type error and one upward import are planted in
-copies of it, and both must be found.
+run on the unpacked wheel; and to know that they look, a type error and upward imports (of a higher floor, of
+the front door) are planted in copies of it, and each must be found.
 """
 
 import shutil
@@ -48,12 +48,15 @@ def main() -> None:
         done = check(wheel)
         print(done.stdout, done.stderr)
         failed |= done.returncode != 0
-    wrong = planted(wheel, work, "wrong-type", 'planted: int = "a type error"')
-    upward = planted(wheel, work, "upward-import", "import ringleader.runtime.comm.errors  # upward")
-    for check, folder, trace in ((types, wrong, "registry.py"), (layers, upward, "ringleader.runtime")):
+    for check, name, line, trace in (
+        (types, "wrong-type", 'planted: int = "a type error"', "registry.py"),
+        (layers, "upward-import", "import ringleader.runtime.comm.errors", "registry -> ringleader.runtime"),
+        (layers, "front-door", "from ringleader import verify", "registry -> ringleader (l."),
+    ):
+        folder = planted(wheel, work, name, line)
         done = check(folder)
         found = done.returncode != 0 and trace in done.stdout
-        print(f"{check.__name__}: planted error {'found' if found else 'NOT FOUND: ' + done.stdout}")
+        print(f"{name}: {'found' if found else 'NOT FOUND: ' + done.stdout}")
         failed |= not found
     sys.exit(failed)
 

@@ -6,6 +6,7 @@ cores and the root user are welcome. Hydra (MPICH, Intel MPI, MVAPICH) needs not
 
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from types import FrameType
 INSTALL_HINT = "install an embedded MPI with: pip install 'ringleader[mpi]'"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 2.0  # seconds that mpirun gets to end its ranks; measured: Open MPI 0.3 to 0.5, MPICH 0.05
+SHOW_CURSOR = "\x1b[?25h"
 
 
 class LaunchError(RuntimeError):
@@ -78,12 +80,17 @@ def find_mpirun() -> Path:
     raise LaunchError(f"more than one rank needs MPI, and no mpirun was found: {INSTALL_HINT}")
 
 
-def mpirun_options(version: str, root: bool) -> list[str]:
-    """What the mpirun that prints ``version`` needs on a crowded machine and in a container."""
-    if "Open MPI" not in version and "OpenRTE" not in version:
+def mpirun_options(version: str, root: bool, terminal: bool) -> list[str]:
+    """What the mpirun that prints ``version`` needs on a crowded machine, in a container, in a terminal."""
+    open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version)
+    if open_mpi is None:
         return []
     options = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
-    return [*options, "--allow-run-as-root"] if root else options
+    if root:
+        options.append("--allow-run-as-root")
+    if terminal and int(open_mpi[1]) >= 5:  # which otherwise holds a progress bar back until its line ends
+        options += ["--output", ":raw"]
+    return options
 
 
 def mpirun_command(ranks: int, program: list[str]) -> list[str]:
@@ -92,7 +99,7 @@ def mpirun_command(ranks: int, program: list[str]) -> list[str]:
     if find_spec("mpi4py") is None:
         raise LaunchError(f"more than one rank needs MPI, and mpi4py is not installed: {INSTALL_HINT}")
     answer = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30, check=False)
-    options = mpirun_options(answer.stdout + answer.stderr, root=os.geteuid() == 0)
+    options = mpirun_options(answer.stdout + answer.stderr, os.geteuid() == 0, sys.stdout.isatty())
     return [str(mpirun), *options, "-n", str(ranks), *program]
 
 
@@ -111,33 +118,39 @@ def rank_environment(ranks: int) -> dict[str, str]:
 def launch(ranks: int, arguments: list[str]) -> int:
     """Run ``ringleader <arguments>`` on ``ranks`` ranks of this machine; return the exit code of the job."""
     program = [sys.executable, "-m", "ringleader", *arguments]
-    return run_job(mpirun_command(ranks, program), rank_environment(ranks))
+    code = run_job(mpirun_command(ranks, program), rank_environment(ranks))
+    if code != 0 and sys.stdout.isatty():
+        print(SHOW_CURSOR, end="", flush=True)  # a rank that was ended amid its progress bar could not
+    return code
 
 
 def run_job(command: list[str], environment: Mapping[str, str]) -> int:
     """Run mpirun to its end. A signal that ends us ends every rank at once: then 128 + its number."""
     received: list[int] = []
+    timers: list[threading.Timer] = []
     job: subprocess.Popen[bytes] | None = None
 
     def stop(signum: int, _frame: FrameType | None = None) -> None:
         received.append(signum)
-        if job is None:
-            return
-        if len(received) == 1:
-            job.terminate()
-            impatience.start()
-        else:
+        if job is not None:
+            end(job)
+
+    def end(job: subprocess.Popen[bytes]) -> None:
+        if timers:  # the second signal: no more patience
             kill_tree(job.pid)
+            return
+        timers.append(threading.Timer(GRACE, kill_tree, [job.pid]))
+        job.terminate()
+        timers[0].start()
 
     with _handling(stop):
         # A session of its own: Ctrl-C reaches the whole foreground group, and only we should pass it on.
         job = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-        impatience = threading.Timer(GRACE, kill_tree, [job.pid])
-        impatience.daemon = True
-        if received:  # a signal that came while the job was being started
-            stop(received.pop())
+        if received and not timers:  # it came while the job was being started
+            end(job)
         code = job.wait()
-        impatience.cancel()
+        for timer in timers:
+            timer.cancel()
     if received:
         return 128 + received[0]
     return code if code >= 0 else 128 - code
@@ -154,14 +167,18 @@ def _handling(handler: object) -> Iterator[None]:
 
 
 def kill_tree(root: int) -> None:
-    """Kill a process and all beneath it: ranks sit in sessions of their own, so no group has them all."""
-    listing = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-    ).stdout
-    parent = {int(pid): int(above) for pid, above in (line.split() for line in listing.splitlines())}
+    """Kill a process and all beneath it: ranks sit in sessions of their own, so no group has them all.
+
+    Without /proc it kills ``root`` alone, and mpirun's helpers must notice.
+    """
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # gone meanwhile
+            # "pid (name) state parent ...", and a name may hold blanks and parentheses
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
     doomed = [root]
     for pid in doomed:  # grows while it is walked
-        doomed += [child for child, above in parent.items() if above == pid]
+        doomed += [child for child, above in parents.items() if above == pid]
     for pid in doomed:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
