@@ -110,8 +110,8 @@ def rank_environment(ranks: int) -> dict[str, str]:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[name] = str(threads_per_rank(ranks))
     if sys.stdout.isatty():
-        columns, lines = shutil.get_terminal_size()
-        environment |= {"RINGLEADER_TTY": "1", "COLUMNS": str(columns), "LINES": str(lines)}
+        columns, lines = shutil.get_terminal_size()  # 0 in a terminal that has not been given a size
+        environment |= {"RINGLEADER_TTY": "1", "COLUMNS": str(columns or 80), "LINES": str(lines or 24)}
     return environment
 
 

@@ -172,7 +172,8 @@ def test_ctrl_c_on_one_rank():
     time.sleep(0.5)
     job.send_signal(signal.SIGINT)
     try:
-        assert job.wait(timeout=20) == 130
+        # a shell calls both 130; Python re-raises the signal if it came inside an exec() of some import
+        assert job.wait(timeout=20) in (130, -signal.SIGINT)
     finally:
         job.kill()
 
