@@ -5,46 +5,54 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from ringleader.collectives.schedule import COPY, Round, Schedule, Transfers
+from ringleader.collectives.schedule import COPY, Ints, Schedule, Transfers
 
 
 class Count(NamedTuple):
-    """``rounds``; and of one block's size, what the busiest rank ``sent`` to others and ``reduced``,
-    in slots of which a block has ``slots``."""
+    """What a schedule costs, in slots of which a block has ``slots``.
+
+    ``rounds``: in which something crosses ranks. ``sent``, ``reduced``: what the busiest rank sends to
+    others and folds, in all rounds together. ``path_sent``, ``path_reduced``: the sum over rounds of the
+    most that any rank sends or receives, and folds, in that round: the beta and gamma terms of Thakur,
+    Rabenseifner and Gropp (2005), where a rank may send and receive at the same time.
+    """
 
     rounds: int
     sent: int
     reduced: int
     slots: int
+    path_sent: int
+    path_reduced: int
 
 
 def count(schedule: Schedule) -> Count:
     """Count without unrolling a round whose repetitions all send the same amount.
 
-    Rounds in which nothing crosses ranks (local copies) do not count as rounds.
+    Local copies cost nothing here, and rounds of nothing else do not count as rounds.
     """
-    sent = np.zeros(schedule.n, np.int64)
-    reduced = np.zeros(schedule.n, np.int64)
-    rounds = 0
+    n = schedule.n
+    sent, reduced = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    rounds = path_sent = path_reduced = 0
     for r in schedule.rounds:
-        if _uniform(r):
-            crossing = any(np.any(g.src != g.dst) for g in r.groups)
-            rounds += r.times * crossing
-            for g in r.groups:
-                _add(g, r.times, sent, reduced)
-        else:
-            for t in range(r.times):
-                groups = r.at(t)
-                rounds += any(np.any(g.src != g.dst) for g in groups)
-                for g in groups:
-                    _add(g, 1, sent, reduced)
-    return Count(rounds, int(sent.max()), int(reduced.max()), schedule.slots)
+        steady = all(g.wrap or g.shift == 0 for g in r.groups)
+        for t in range(1 if steady else r.times):
+            times = r.times if steady else 1
+            out, into, folded = _traffic(r.at(t), n)
+            sent += out * times
+            reduced += folded * times
+            busiest = int(max(out.max(), into.max()))
+            rounds += times * (busiest > 0)
+            path_sent += times * busiest
+            path_reduced += times * int(folded.max())
+    return Count(rounds, int(sent.max()), int(reduced.max()), schedule.slots, path_sent, path_reduced)
 
 
-def _uniform(r: Round) -> bool:
-    return r.times == 1 or all(g.wrap or g.shift == 0 for g in r.groups)
-
-
-def _add(g: Transfers, times: int, sent: np.ndarray, reduced: np.ndarray) -> None:
-    np.add.at(sent, g.src[g.src != g.dst], g.width * times)
-    np.add.at(reduced, g.dst[g.order != COPY], g.width * times)
+def _traffic(groups: tuple[Transfers, ...], n: int) -> tuple[Ints, Ints, Ints]:
+    """Slots that each rank sends, receives and folds in a round."""
+    out, into, folded = (np.zeros(n, np.int64) for _ in range(3))
+    for g in groups:
+        crossing = g.src != g.dst
+        out += g.width * np.bincount(g.src[crossing], minlength=n)
+        into += g.width * np.bincount(g.dst[crossing], minlength=n)
+        folded += g.width * np.bincount(g.dst[g.order != COPY], minlength=n)
+    return out, into, folded

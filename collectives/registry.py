@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 from ringleader.collectives.collective import COLLECTIVES, Collective
+from ringleader.collectives.count import Count
 from ringleader.collectives.schedule import Round, Schedule
 
 Rounds = Callable[..., Iterable[Round]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Algorithm:
     """A function that yields rounds, and what is known about it."""
 
@@ -24,10 +26,21 @@ class Algorithm:
     slots: Callable[..., int]
     scratch: Callable[..., int]
     ordered: bool
+    count: Callable[..., Count | None] | None
+    tries: Mapping[str, Sequence[Hashable]]
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.rounds).parameters)
+
+    def arguments(self, n: int, root: int, given: Mapping[str, Hashable]) -> dict[str, Any]:
+        """All arguments of ``rounds`` (and of ``slots``, ``scratch``, ``count``), defaults filled in."""
+        every = {"n": n, "root": root, **given}
+        bound = inspect.signature(self.rounds).bind(
+            **{k: v for k, v in every.items() if k in self.parameters}
+        )
+        bound.apply_defaults()
+        return dict(bound.arguments)
 
 
 _algorithms: dict[tuple[str, str], Algorithm] = {}
@@ -36,18 +49,25 @@ _algorithms: dict[tuple[str, str], Algorithm] = {}
 def algorithm(
     collective: str, *, name: str | None = None, ordered: bool = False,
     slots: Callable[..., int] = lambda **_: 1, scratch: Callable[..., int] = lambda **_: 0,
+    count: Callable[..., Count | None] | None = None,
+    tries: Mapping[str, Sequence[Hashable]] | None = None,
 ) -> Callable[[Rounds], Rounds]:  # fmt: skip
     """Register a function of ``n`` (and ``root``, ``chunks``, ... by name) that yields Rounds.
 
     ``slots`` and ``scratch`` get the same keyword arguments and say how finely a block is cut and how
-    many scratch slots a rank needs. The name is the function's, dashed. Registering a name again
-    replaces it (notebooks do).
+    many scratch slots a rank needs. ``count`` gets them too and is what ``collectives.count`` would find,
+    in closed form, without looking at the rounds; without it, or where it returns None, the schedule is
+    counted. ``tries``: for each parameter of the algorithm's own, values worth trying: tests prove them, the
+    tuner compares them. ``ordered``: folds keep rank order, so operations need not commute. The name
+    is the function's, dashed. Registering a name again replaces it (notebooks do).
     """
     what = find_collective(collective)
 
     def register(rounds: Rounds) -> Rounds:
         key = name or rounds.__name__.replace("_", "-")
-        _algorithms[what.name, key] = Algorithm(what, key, rounds, slots, scratch, ordered)
+        _algorithms[what.name, key] = Algorithm(
+            what, key, rounds, slots, scratch, ordered, count, tries or {}
+        )
         _build.cache_clear()
         return rounds
 
@@ -73,7 +93,13 @@ def find(collective: str, name: str) -> Algorithm:
     return _algorithms[collective, name]
 
 
-def build(collective: str, name: str, n: int, root: int = 0, **parameters: int) -> Schedule:
+def variants(collective: str, name: str) -> list[dict[str, Hashable]]:
+    """All combinations of the parameter values that the algorithm says are worth trying."""
+    tries = find(collective, name).tries
+    return [dict(zip(tries, values)) for values in itertools.product(*tries.values())]
+
+
+def build(collective: str, name: str, n: int, root: int = 0, **parameters: Hashable) -> Schedule:
     """The schedule of algorithm ``name`` on ``n`` ranks. Built once, then cached.
 
     ``parameters`` are the algorithm's own (``chunks``, ``group``, ...). ValueError names what is wrong
@@ -93,12 +119,8 @@ def build(collective: str, name: str, n: int, root: int = 0, **parameters: int) 
 
 
 @lru_cache(maxsize=256)
-def _build(known: Algorithm, n: int, root: int, given: tuple[tuple[str, int], ...]) -> Schedule:
-    arguments: dict[str, Any] = {"n": n, "root": root, **dict(given)}
-    arguments = {key: value for key, value in arguments.items() if key in known.parameters}
-    bound = inspect.signature(known.rounds).bind(**arguments)
-    bound.apply_defaults()
-    every: dict[str, Any] = dict(bound.arguments)
+def _build(known: Algorithm, n: int, root: int, given: tuple[tuple[str, Hashable], ...]) -> Schedule:
+    every = known.arguments(n, root, dict(given))
     return Schedule(
         n, known.slots(**every), tuple(known.rounds(**every)), known.collective, root, known.name,
         known.ordered, known.scratch(**every),

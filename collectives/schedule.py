@@ -235,6 +235,29 @@ class Schedule:
         rounds = tuple(Round(tuple(finer(g) for g in r.groups), r.times) for r in self.rounds)
         return replace(self, slots=self.slots * k, scratch=self.scratch * k, rounds=rounds)
 
+    def mirrored(self) -> Schedule:
+        """The schedule backwards, every copy a fold the other way: a broadcast becomes a reduce, an
+        allgather a reduce_scatter (Träff, "Optimal broadcast schedules in logarithmic time" (2023), section 1).
+
+        The result is a fragment. It is right if each cell was written at most once, by a copy to the same
+        slot of another rank; several folds into one cell in a round are ordered by their place in it.
+        """
+
+        def turned(g: Transfers, times: int, first: int) -> Transfers:
+            if np.any(g.order != COPY) or np.any(g.src_slot != g.dst_slot) or g.source != g.target:
+                raise ValueError("mirrored: only copies to the same slot can be turned into folds")
+            back = g.shift * (times - 1)
+            return replace(
+                g, src=g.dst, dst=g.src, src_slot=g.src_slot + back, dst_slot=g.dst_slot + back,
+                order=first + np.arange(len(g.src)), shift=-g.shift,
+            )  # fmt: skip
+
+        rounds = []
+        for r in reversed(self.rounds):
+            starts = np.cumsum([1] + [len(g.src) for g in r.groups])
+            rounds.append(Round(tuple(turned(g, r.times, int(s)) for g, s in zip(r.groups, starts)), r.times))
+        return Schedule(self.n, self.slots, tuple(rounds))
+
     def on_ranks(
         self, ranks: ArrayLike, n: int, first: ArrayLike | None = None, slots: int | None = None
     ) -> Schedule:

@@ -1,9 +1,14 @@
-"""What several test folders share."""
+"""Options of the whole suite."""
 
 import pytest
 
 
-@pytest.fixture(scope="session")
-def needs_mpi():
-    """Skips where the mpi extra is not installed."""
-    pytest.importorskip("mpi4py", reason="needs the mpi extra: pip install 'ringleader[mpi]'")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--exhaustive", action="store_true", help="prove every root for all rank counts up to 130 (hours)"
+    )
+
+
+@pytest.fixture
+def exhaustive(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--exhaustive"))

@@ -19,7 +19,7 @@ from ringleader.collectives import (
     together,
     verify,
 )
-from ringleader.collectives.allreduce import ring
+from ringleader.collectives.library.allreduce import ring
 
 ALL = [(c, a) for c in COLLECTIVES for a in algorithms(c)]
 
@@ -48,13 +48,13 @@ def test_counting_the_compact_form_equals_unrolling_it(collective, name):
 
 def test_ring_costs_what_the_paper_says():
     for n in (1, 2, 5, 8):
-        assert count(build("allreduce", "ring", n)) == (2 * (n - 1), 2 * (n - 1), n - 1, n)
+        assert count(build("allreduce", "ring", n))[:4] == (2 * (n - 1), 2 * (n - 1), n - 1, n)
 
 
 def test_131072_ranks_are_built_and_counted_in_seconds():
     """Loose by a factor of a hundred: this is about form (vectors, not objects), not about speed."""
     n, start = 131_072, time.monotonic()
-    assert count(build("allreduce", "ring", n)) == (2 * (n - 1), 2 * (n - 1), n - 1, n)
+    assert count(build("allreduce", "ring", n))[:4] == (2 * (n - 1), 2 * (n - 1), n - 1, n)
     hierarchical = count(build("allreduce", "hierarchical", n, group=8))
     assert hierarchical.rounds == 2 * 7 + 2 * (n // 8 - 1)
     assert hierarchical.sent == 2 * (n - 1)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from ringleader.collectives.count import Count
+from ringleader.collectives.library.allgather import ring as ring_allgather
+from ringleader.collectives.library.reduce_scatter import ring as ring_reduce_scatter
 from ringleader.collectives.registry import algorithm
-from ringleader.collectives.schedule import Round, Schedule, copy, fold, fragment
+from ringleader.collectives.schedule import Round, copy, fold
 
 
-@algorithm("allreduce", slots=lambda n: n)
+@algorithm(
+    "allreduce", slots=lambda n: n,
+    count=lambda n: Count(2 * (n - 1), 2 * (n - 1), n - 1, n, 2 * (n - 1), n - 1),
+)  # fmt: skip
 def ring(n: int) -> Iterator[Round]:
     """Reduce-scatter, then allgather, both around the ring: 2(n-1) rounds, each sends 1/n of the bytes.
 
@@ -17,18 +23,6 @@ def ring(n: int) -> Iterator[Round]:
     """
     yield from ring_reduce_scatter(n)
     yield from ring_allgather(n)
-
-
-def ring_reduce_scatter(n: int) -> Iterator[Round]:
-    """In place over n slots; rank r ends with the whole of slot r + 1."""
-    r = np.arange(n)
-    yield fold(r, (r + 1) % n, slot=r).repeat(n - 1, shift=-1)
-
-
-def ring_allgather(n: int) -> Iterator[Round]:
-    """In place over n slots; rank r starts with the whole of slot r + 1."""
-    r = np.arange(n)
-    yield copy(r, (r + 1) % n, slot=(r + 1) % n).repeat(n - 1, shift=-1)
 
 
 @algorithm("allreduce", ordered=True)
@@ -65,31 +59,3 @@ def tree(n: int) -> Iterator[Round]:
     for d in reversed(distances):
         lower = r[(r % (2 * d) == 0) & (r + d < n)]
         yield copy(lower, lower + d)
-
-
-@algorithm("allreduce", slots=lambda n, group: n)
-def hierarchical(n: int, group: int = 0) -> Iterator[Round]:
-    """Reduce-scatter inside groups, ring AllReduce between them, allgather inside; by composition.
-
-    ``group``: consecutive ranks that form a group, a divisor of n; 0 takes the one nearest to sqrt(n).
-    Each rank of a group owns one slot and meets its peers in the other groups on that slot alone.
-    """
-    group = group or nearest_divisor(n)
-    if group < 1 or n % group:
-        divisors = [d for d in range(1, n + 1) if n % d == 0]
-        raise ValueError(f"hierarchical: group {group} does not divide {n} ranks; possible: {divisors}")
-    groups = np.arange(n).reshape(-1, group)
-    count = len(groups)
-    owned = (np.arange(group) + 1) % group
-
-    def inside(rounds: Iterator[Round]) -> Schedule:
-        return fragment(group, group, rounds).refine(count).on_ranks(groups, n)
-
-    between = fragment(count, count, ring(count)).on_ranks(groups.T, n, first=owned * count, slots=n)
-    whole = inside(ring_reduce_scatter(group)).then(between).then(inside(ring_allgather(group)))
-    yield from whole.rounds
-
-
-def nearest_divisor(n: int) -> int:
-    """The divisor of n nearest to its square root."""
-    return min((d for d in range(1, n + 1) if n % d == 0), key=lambda d: abs(d - n**0.5))

@@ -1,0 +1,60 @@
+"""Every algorithm of the library, with every parameter value it says is worth trying: proved and counted."""
+
+import pytest
+from ringleader.collectives import (
+    COLLECTIVES,
+    algorithms,
+    build,
+    count,
+    find,
+    variants,
+    verify,
+    verify_programs,
+)
+
+MOST = 130  # ranks
+EVERY_ROOT = 33  # ranks up to which CI proves every root
+ALL = [
+    pytest.param(c, a, v, id="-".join([c, a, *map(str, v.values())]))
+    for c in COLLECTIVES
+    for a in algorithms(c)
+    for v in variants(c, a)
+]
+TIMEOUT = 600
+
+
+def roots(collective, n):
+    return range(n) if COLLECTIVES[collective].rooted else [0]
+
+
+@pytest.mark.timeout(24 * 3600)
+@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+def test_proved_for_every_rank_count_and_root(collective, name, parameters, exhaustive):
+    for n in range(1, (MOST if exhaustive else EVERY_ROOT) + 1):
+        for root in roots(collective, n):
+            verify(build(collective, name, n, root, **parameters)).require()
+
+
+@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+def test_programs_are_proved(collective, name, parameters):
+    for n in (1, 2, 3, 4, 5, 7, 8, 12, 13):
+        for root in {0, n // 2, n - 1} if COLLECTIVES[collective].rooted else [0]:
+            verdict = verify_programs(build(collective, name, n, root, **parameters))
+            assert verdict, str(verdict)
+
+
+@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+def test_the_closed_form_is_what_counting_finds(collective, name, parameters):
+    algorithm = find(collective, name)
+    if algorithm.count is None:
+        pytest.skip("no closed form is known")
+    known = 0
+    for n in range(1, MOST + 1):
+        root = n // 3 if COLLECTIVES[collective].rooted else 0
+        closed = algorithm.count(**algorithm.arguments(n, root, parameters))
+        if closed is not None:
+            assert closed == count(build(collective, name, n, root, **parameters)), f"n={n}"
+            known += 1
+    assert known
