@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 STAGE = "stage"  # buffer that lowering adds: its slots are all as large as the largest slot
@@ -55,3 +56,8 @@ class Program:
     scratch: int
     stage: int
     instructions: tuple[Instruction, ...]
+
+    @cached_property
+    def writes_output(self) -> bool:
+        """Does anything here write to the output? If not, it may be memory that must stay as it is."""
+        return any(c.buffer == "output" for i in self.instructions for c in i.dst)

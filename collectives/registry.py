@@ -33,6 +33,22 @@ class Algorithm:
     def parameters(self) -> tuple[str, ...]:
         return tuple(inspect.signature(self.rounds).parameters)
 
+    @cached_property
+    def built_in(self) -> bool:
+        """Part of this library, so proved before it was released."""
+        return self.rounds.__module__.startswith(__package__ + ".")
+
+    def check(self, n: int, root: int, given: Iterable[str]) -> None:
+        """ValueError if there is no such rank count, root or parameter."""
+        what = self.collective.name
+        if n < 1:
+            raise ValueError(f"{what}: rank count must be at least 1, got {n}")
+        if not 0 <= root < n:
+            raise ValueError(f"{what}: root {root} is out of range for {n} ranks (0 ... {n - 1})")
+        if unknown := sorted(set(given) - set(self.parameters)):
+            takes = ", ".join(self.parameters)
+            raise ValueError(f"{what} {self.name!r} takes {takes}; not {', '.join(unknown)}")
+
     def arguments(self, n: int, root: int, given: Mapping[str, Hashable]) -> dict[str, Any]:
         """All arguments of ``rounds`` (and of ``slots``, ``scratch``, ``count``), defaults filled in."""
         every = {"n": n, "root": root, **given}
@@ -41,6 +57,11 @@ class Algorithm:
         )
         bound.apply_defaults()
         return dict(bound.arguments)
+
+    def closed_form(self, n: int, root: int, given: Mapping[str, Hashable]) -> Count | None:
+        """Its count without building anything, if a formula is known for these arguments."""
+        self.check(n, root, given)
+        return None if self.count is None else self.count(**self.arguments(n, root, given))
 
 
 _algorithms: dict[tuple[str, str], Algorithm] = {}
@@ -106,15 +127,7 @@ def build(collective: str, name: str, n: int, root: int = 0, **parameters: Hasha
     and what would be right.
     """
     known = find(collective, name)
-    if n < 1:
-        raise ValueError(f"{collective}: rank count must be at least 1, got {n}")
-    if not 0 <= root < n:
-        raise ValueError(f"{collective}: root {root} is out of range for {n} ranks (0 ... {n - 1})")
-    unknown = set(parameters) - set(known.parameters)
-    if unknown:
-        raise ValueError(
-            f"{collective} {name!r} takes {', '.join(known.parameters)}; not {', '.join(sorted(unknown))}"
-        )
+    known.check(n, root, parameters)
     return _build(known, n, root, tuple(sorted(parameters.items())))
 
 

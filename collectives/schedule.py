@@ -183,6 +183,13 @@ class Schedule:
         blocks = self.collective.blocks_in if buffer == "input" else self.collective.blocks_out
         return self.slots * blocks(self.n)
 
+    @cached_property
+    def keeps_blocks(self) -> bool:
+        """Blocks never change place nor pass through scratch, so they need not be equally large."""
+        return not self.scratch and all(
+            g.source != g.target or bool(np.all(g.src_slot == g.dst_slot)) for r in self.rounds for g in r.groups
+        )
+
     def expand(self) -> Iterator[tuple[Transfers, ...]]:
         """Round after round, repetitions unrolled and slots absolute."""
         for r in self.rounds:

@@ -1,6 +1,7 @@
 """Ranks and what carries bytes between them: Communicator, transports."""
 
-from ringleader.runtime.comm.communicator import Communicator, Handle
+from ringleader.runtime.comm.caller import Handle
+from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
 from ringleader.runtime.comm.ops import OPS, Op
 from ringleader.runtime.comm.start import init, spawn

@@ -1,7 +1,8 @@
-"""One collective call, from the arguments to a handle: checked, agreed on, run."""
+"""Which schedule a collective call runs, and this rank's program of it."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ringleader.collectives import Program, Schedule, algorithms, build, lower, verify
+from ringleader.collectives import Program, Schedule, algorithms, build, find, lower, verify
+from ringleader.runtime.comm.ops import Op
+from ringleader.runtime.comm.transport import Sizes
 
 SMALL = 32 << 10  # bytes up to which latency decides; measured nowhere yet, so only a rule of thumb
 CHUNK = 256 << 10  # bytes of a chunk in a pipelined broadcast
@@ -20,33 +23,50 @@ VENDOR, AUTO = "vendor", "auto"
 class Call:
     """What a rank asks for, checked on that rank. ``schedule`` None: the vendor's own collective.
 
-    ``count``: elements in a block. ``buffers``: contiguous, views of the user's arrays or copies.
+    ``signature``: what must be equal on all ranks; ``digest``: of it. ``buffers``: contiguous, views of the
+    user's arrays or copies; ``finish`` brings the result home and returns it.
     """
 
     collective: str
     schedule: Schedule | None
     signature: str
-    op: str
+    digest: int
+    op: Op | None
     root: int
-    count: int
+    sizes: Sizes
     buffers: dict[str, NDArray[Any]]
-    ufunc: np.ufunc | None
-    finish: Callable[[], Any]  # brings the result home and returns it
+    finish: Callable[[], Any]
 
 
-def choose(collective: str, algorithm: str | Schedule, n: int, root: int, nbytes: int) -> Schedule | None:
-    """The schedule to run. ValueError: unknown name, wrong rank count or root, or not proved."""
+def choose(
+    collective: str, algorithm: str | Schedule, n: int, root: int, nbytes: int, op: Op | None = None,
+    equal: bool = True,
+) -> Schedule | None:  # fmt: skip
+    """The schedule to run. ``equal``: all blocks are equally large. ValueError: unknown name, wrong rank count
+    or root, not proved, or not fit for an operation that does not commute or for unequal blocks."""
+    ordered = op is not None and not op.commutes
     if isinstance(algorithm, Schedule):
-        return _fitting(algorithm, collective, n, root)
-    if algorithm == VENDOR:
+        schedule = _fitting(algorithm, collective, n, root)
+    elif algorithm == VENDOR:
         return None
-    if algorithm == AUTO:
-        return _automatic(collective, n, root, nbytes)
-    if algorithm not in algorithms(collective):
+    elif algorithm == AUTO:
+        schedule = _automatic(collective, n, root, nbytes, ordered, equal)
+    elif algorithm in algorithms(collective):
+        schedule = build(collective, algorithm, n, root)
+        if not find(collective, algorithm).built_in:
+            _require_proof(schedule)
+    else:
         known = [AUTO, *algorithms(collective), VENDOR]
         raise ValueError(f"unknown {collective} algorithm {algorithm!r}; known: {', '.join(known)}")
-    schedule = build(collective, algorithm, n, root)
-    _require_proof(schedule)
+    if op is not None and ordered and not schedule.ordered:
+        names = [name for name in algorithms(collective) if find(collective, name).ordered]
+        raise ValueError(
+            f"op {op.name!r} does not commute, and {schedule.name!r} does not keep rank order; "
+            f"these do: {', '.join(names) or 'none'}"
+        )
+    if not equal and not schedule.keeps_blocks:
+        names = [a for a in algorithms(collective) if build(collective, a, n, root).keeps_blocks]
+        raise ValueError(f"{schedule.name!r} needs equal blocks; with counts= use one of: {', '.join(names)}")
     return schedule
 
 
@@ -62,15 +82,17 @@ def _fitting(schedule: Schedule, collective: str, n: int, root: int) -> Schedule
     return schedule
 
 
-def _automatic(collective: str, n: int, root: int, nbytes: int) -> Schedule:
+def _automatic(collective: str, n: int, root: int, nbytes: int, ordered: bool, equal: bool) -> Schedule:
     """By size alone: few rounds for small messages, few bytes for large ones."""
     if collective == "allreduce":
-        return build(collective, "recursive-doubling" if nbytes <= SMALL or n == 1 else "ring", n)
+        return build(collective, "recursive-doubling" if ordered or nbytes <= SMALL or n == 1 else "ring", n)
     if collective == "broadcast":
         if nbytes <= SMALL:
             return build(collective, "binomial", n, root)
         return build(collective, "chain", n, root, chunks=min(max(2, nbytes // CHUNK), 64))
-    return build(collective, algorithms(collective)[0], n, root)
+    every = [build(collective, name, n, root) for name in algorithms(collective)]
+    fitting = (s for s in every if (s.ordered or not ordered) and (equal or s.keeps_blocks))
+    return next(fitting, every[0])  # if none fits, the caller says why
 
 
 @lru_cache(maxsize=64)
@@ -85,23 +107,17 @@ def program(schedule: Schedule, rank: int) -> Program:
     return lower(schedule, rank)
 
 
-def usable(x: Any, name: str = "x") -> NDArray[Any]:
-    """``x`` if it is an array that can be written. TypeError or ValueError says what to pass instead."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"{name} must be a numpy array (it is changed in place), not {type(x).__name__}")
-    if not x.flags.writeable:
-        raise ValueError(f"{name} is read-only; pass a writable array, or x.copy()")
-    if x.dtype.hasobject:
-        raise TypeError(f"{name} has dtype {x.dtype}: Python objects cannot be sent as memory")
-    return x
+@lru_cache(maxsize=1024)
+def signature(
+    what: str, agreed: str, op: str, root: int | None, schedule: Schedule | None
+) -> tuple[str, int]:  # fmt: skip
+    """What must be equal on all ranks, as the error message shows it, and its digest."""
+    parts = [agreed, op, "" if root is None else f"root {root}"]
+    parts.append("vendor" if schedule is None else f"{schedule.name}#{schedule.digest[:6]}")
+    text = f"{what}({', '.join(p for p in parts if p)})"
+    return text, zlib.crc32(text.encode())
 
 
-def flat(x: NDArray[Any]) -> NDArray[Any]:
-    """All elements of ``x`` in C order as a 1-d contiguous array: a view where possible, else a copy."""
-    return np.ascontiguousarray(x).reshape(-1)
-
-
-def bring_home(x: NDArray[Any], contents: NDArray[Any]) -> None:
-    """Write flat ``contents`` back into ``x`` unless they are a view of it."""
-    if not np.may_share_memory(x, contents):
-        x[...] = contents.reshape(x.shape)
+def ufunc_of(op: Op | None) -> Callable[..., Any]:
+    """What folds; sums where the collective only has to hear of everyone (a barrier)."""
+    return np.add if op is None else op.ufunc

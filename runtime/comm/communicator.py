@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.collectives import Schedule
-from ringleader.runtime.comm import call as calls
-from ringleader.runtime.comm.agreement import Agreement
-from ringleader.runtime.comm.call import AUTO, Call, choose, usable
+from ringleader.runtime.comm.call import AUTO
+from ringleader.runtime.comm.caller import Caller
 from ringleader.runtime.comm.message import receive, send
-from ringleader.runtime.comm.ops import Op, find_op
-from ringleader.runtime.comm.transport import ANY, Channel, Request, Transport
-from ringleader.runtime.comm.work import Work, place
-
-TIMEOUT = 300.0  # seconds that a call waits for other ranks before it says who is missing
-IN_FLIGHT = 32  # asynchronous calls under way at once; the next one waits for the oldest
+from ringleader.runtime.comm.ops import Op
+from ringleader.runtime.comm.transport import ANY
 
 Array = TypeVar("Array", bound=NDArray[Any])
 
 
-class Handle:
-    """A call under way (``async_op=True``). Calls must be started in the same order on all ranks; they
-    may be waited for in any order. Waiting for any call keeps all others of this rank moving."""
-
-    def __init__(
-        self, comm: Communicator, number: int, work: Work | None, finish: Callable[[], Any]
-    ) -> None:  # fmt: skip
-        """Without ``work`` the call is already complete."""
-        self._comm, self._number, self._work, self._finish = comm, number, work, finish
-        self._done = work is None
-        self._result: Any = finish() if work is None else None
-
-    def test(self) -> bool:
-        """Has it completed? Never blocks; call it now and then to keep the transfer moving."""
-        return self._advance() is None
-
-    def wait(self, timeout: float | None = None) -> Any:
-        """Block until it has completed; returns the array. CollectiveTimeout after ``timeout`` seconds
-        (default: the communicator's)."""
-        self._comm._wait(self._advance, self._number, timeout)
-        return self._result
-
-    def _advance(self) -> Request | None:
-        if self._done or self._work is None:
-            return None
-        blocked = self._work.advance()
-        if blocked is None:
-            self._result, self._done = self._finish(), True
-            self._comm._pending.remove(self)
-        return blocked
-
-
-class Communicator:
+class Communicator(Caller):
     """A group of ranks that call collectives together.
 
     Every collective takes ``algorithm``: "auto", the name of a registered algorithm, "vendor" (the MPI
@@ -65,14 +26,6 @@ class Communicator:
     that never calls is named by CollectiveTimeout. A rank that has already returned (the root of a
     broadcast, say) raises at its next call or at its end.
     """
-
-    def __init__(self, transport: Transport, name: str = "world", timeout: float = TIMEOUT,
-                 pending: list[Handle] | None = None) -> None:  # fmt: skip
-        self._transport, self.name, self.timeout = transport, name, timeout
-        self._agreement = Agreement(transport, name, timeout)
-        self._number = 0
-        self._pending: list[Handle] = [] if pending is None else pending  # of this rank, all communicators
-        self._children: list[Communicator] = []
 
     @property
     def rank(self) -> int:
@@ -118,29 +71,98 @@ class Communicator:
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
         sum by the number of ranks and refuses integers.
         """
-        return self._in_place("allreduce", x, out, op, 0, algorithm, async_op)
+        return self._call("allreduce", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
     def broadcast(
         self, x: Array, root: int = 0, *, algorithm: str | Schedule = AUTO, async_op: bool = False
     ) -> Any:
         """Every rank's ``x`` becomes a copy of ``root``'s, in place; returns it, or a Handle."""
-        return self._in_place("broadcast", x, None, None, root, algorithm, async_op)
+        return self._call("broadcast", x, root=root, algorithm=algorithm, async_op=async_op)
 
-    def alltoall(self, x: Array, *, out: Array | None = None, algorithm: str | Schedule = AUTO,
-                 async_op: bool = False) -> Any:  # fmt: skip
-        """Cut axis 0 into ``size`` equal blocks and send block d to rank d; returns the blocks received,
-        in rank order, in a new array or ``out``. ``x`` is left as it is."""
-        return self._apart("alltoall", x, out, None, algorithm, async_op)
+    def reduce(
+        self, x: Array, op: str | Op = "sum", root: int = 0, *, out: Array | None = None,
+        algorithm: str | Schedule = AUTO, async_op: bool = False,
+    ) -> Any:  # fmt: skip
+        """Fold the ranks' arrays on ``root``, in place there unless ``out`` is given.
+
+        The other ranks' ``x`` (and ``out``) stay as they are, and they get back their ``x``.
+        """
+        return self._call("reduce", x, out=out, op=op, root=root, algorithm=algorithm, async_op=async_op)
+
+    def allgather(
+        self, x: Array, *, out: Array | None = None, counts: Sequence[int] | bool | None = None,
+        algorithm: str | Schedule = AUTO, async_op: bool = False,
+    ) -> Any:  # fmt: skip
+        """Every rank gets all ranks' arrays, joined along axis 0 in rank order, in a new array or ``out``.
+
+        Shapes are equal, or lengths of axis 0 differ: then ``counts`` holds those of all ranks, the same on
+        every rank, or is True if a rank only knows its own (one small collective more asks the others).
+        """
+        known = self._known_counts("allgather", x, counts)
+        return self._call("allgather", x, out=out, counts=known, algorithm=algorithm, async_op=async_op)
+
+    def reduce_scatter(
+        self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
+        counts: Sequence[int] | None = None, algorithm: str | Schedule = AUTO, async_op: bool = False,
+    ) -> Any:  # fmt: skip
+        """Fold the ranks' arrays and cut the result along axis 0; rank r gets block r, in a new array or
+        ``out``. ``x`` is left as it is. Blocks are equal, or block r has ``counts[r]`` rows."""
+        return self._call(
+            "reduce_scatter", x, out=out, op=op, counts=counts, algorithm=algorithm, async_op=async_op
+        )
+
+    def alltoall(
+        self, x: Array, *, out: Array | None = None, counts: Sequence[int] | None = None,
+        algorithm: str | Schedule = AUTO, async_op: bool = False,
+    ) -> Any:  # fmt: skip
+        """Cut axis 0 into ``size`` blocks and send block d to rank d; returns the blocks received, in rank
+        order, in a new array or ``out``. ``x`` is left as it is.
+
+        Blocks are equal, or block d has ``counts[d]`` rows, which may differ on every rank; what a rank
+        will get is then asked by one small collective first.
+        """
+        if counts is not None:
+            return self._exchange(x, out, counts, algorithm, async_op)
+        return self._call("alltoall", x, out=out, algorithm=algorithm, async_op=async_op)
+
+    def gather(
+        self, x: Array, root: int = 0, *, out: Array | None = None,
+        counts: Sequence[int] | bool | None = None, algorithm: str | Schedule = AUTO, async_op: bool = False,
+    ) -> Any:  # fmt: skip
+        """``root`` gets all ranks' arrays as in ``allgather``; the others get None. ``out`` only counts on
+        ``root``; ``counts`` as in ``allgather``."""
+        known = self._known_counts("gather", x, counts)
+        return self._call(
+            "gather", x, out=out, root=root, counts=known, algorithm=algorithm, async_op=async_op
+        )
+
+    def scatter(
+        self, x: Array | None, root: int = 0, *, out: Array | None = None,
+        counts: Sequence[int] | None = None, algorithm: str | Schedule = AUTO, async_op: bool = False,
+    ) -> Any:  # fmt: skip
+        """Rank r gets block r of ``root``'s ``x``, cut along axis 0, in a new array or ``out``.
+
+        Blocks are equal, or block r has ``counts[r]`` rows, the same list on every rank. Off ``root``, x only
+        says shape and dtype; it may be None if ``out`` is given.
+        """
+        return self._call(
+            "scatter", x, out=out, root=root, counts=counts, algorithm=algorithm, async_op=async_op
+        )
+
+    def scan(self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
+             algorithm: str | Schedule = AUTO, async_op: bool = False) -> Any:  # fmt: skip
+        """Rank r gets the fold, in rank order, of ranks 0 ... r, in a new array or ``out``."""
+        return self._call("scan", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
     def exscan(self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
                algorithm: str | Schedule = AUTO, async_op: bool = False) -> Any:  # fmt: skip
         """Rank r gets the fold, in rank order, of ranks 0 ... r - 1, in a new array or ``out``. Rank 0's
         ``out`` is left as it is; without ``out`` it gets a copy of its own ``x``."""
-        return self._apart("exscan", x, out, op, algorithm, async_op)
+        return self._call("exscan", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
     def barrier(self, *, algorithm: str | Schedule = AUTO) -> None:
         """Return once every rank has called it."""
-        self._in_place("barrier", np.empty(0, np.uint8), None, None, 0, algorithm, False)
+        self._call("barrier", np.empty(0, np.uint8), algorithm=algorithm)
 
     # Point to point
 
@@ -165,171 +187,10 @@ class Communicator:
         """
         number = self._number
         self._transport.publish(number, (color, key))
-        self._in_place("barrier", np.empty(0, np.uint8), None, None, 0, AUTO, False, what="split")
+        self._call("barrier", np.empty(0, np.uint8), what="split")
         transport = self._transport.split(number, color, key)
         if transport is None:
             return None
         child = Communicator(transport, f"{self.name}/{number}:{color}", self.timeout, self._pending)
         self._children.append(child)
         return child
-
-    # How a call runs
-
-    def _in_place(
-        self, collective: str, x: Any, out: Any, op: str | Op | None, root: int,
-        algorithm: str | Schedule, async_op: bool, what: str | None = None,
-    ) -> Any:  # fmt: skip
-        def check() -> Call:
-            operation = self._check(x, op, root)
-            target = usable(x) if out is None else _like(x, out)
-            schedule = choose(collective, algorithm, self.size, root, x.nbytes)
-            if schedule is None and (refusal := self._transport.vendor_refuses(collective, x.dtype)):
-                raise ValueError(refusal)
-            if out is not None:
-                out[...] = x
-            flat = calls.flat(target)
-
-            def finish() -> Any:
-                if operation and operation.divide:
-                    np.divide(flat, self.size, out=flat)
-                calls.bring_home(target, flat)
-                return target
-
-            signature = _signature(what or collective, x, operation, root, schedule)
-            name, ufunc = (operation.name, operation.ufunc) if operation else ("", np.add)
-            buffers = {"output": flat}
-            return Call(collective, schedule, signature, name, root, flat.size, buffers, ufunc, finish)
-
-        return self._run(collective, check, async_op)
-
-    def _apart(
-        self, collective: str, x: Any, out: Any, op: str | Op | None,
-        algorithm: str | Schedule, async_op: bool,
-    ) -> Any:  # fmt: skip
-        def check() -> Call:
-            operation = self._check(x, op, 0)
-            blocks = self.size if collective == "alltoall" else 1
-            if (x.shape[0] if x.ndim else 1) % blocks:
-                raise ValueError(f"axis 0 of shape {x.shape} does not divide into {blocks} blocks")
-            target = x.copy() if out is None else _like(x, out)
-            schedule = choose(collective, algorithm, self.size, 0, x.nbytes)
-            if schedule is None:
-                raise ValueError(f"{collective} has no route to the vendor's yet; use another algorithm")
-            result = calls.flat(target)
-
-            def finish() -> Any:
-                calls.bring_home(target, result)
-                return target
-
-            signature = _signature(collective, x, operation, 0, schedule)
-            buffers = {"input": calls.flat(x), "output": result}
-            ufunc = operation.ufunc if operation else None
-            return Call(collective, schedule, signature, "", 0, x.size // blocks, buffers, ufunc, finish)
-
-        return self._run(collective, check, async_op)
-
-    def _check(self, x: Any, op: str | Op | None, root: int) -> Op | None:
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"x must be a numpy array, not {type(x).__name__}")
-        if not 0 <= root < self.size:
-            raise ValueError(f"root {root} is out of range for {self.size} ranks (0 ... {self.size - 1})")
-        return None if op is None else find_op(op, x.dtype)
-
-    def _run(self, collective: str, check: Callable[[], Call], async_op: bool) -> Any:
-        """Check the arguments, agree, start; wait unless asynchronous."""
-        number, self._number = self._number, self._number + 1
-        try:
-            call = check()
-        except (TypeError, ValueError) as error:
-            if self.size == 1:
-                raise
-            self._agreement.refuse(number, collective, f"{type(error).__name__}: {error}")
-        while len(self._pending) >= IN_FLIGHT:
-            self._pending[0].wait()
-        self._agreement.enter(number, call.signature)
-        if call.schedule is None:
-            self._vendor(call, number)
-            handle = Handle(self, number, None, call.finish)
-        else:
-            handle = self._start(call, call.schedule, number)
-        return handle if async_op else handle.wait()
-
-    def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
-        placed = place(calls.program(schedule, self.rank), call.count)
-        digest = zlib.crc32(call.signature.encode())
-        what = schedule.collective
-        channel = Channel(number, digest, synchronous=what is not None and what.one_way)
-        work = Work(self._transport, placed, call.buffers, call.ufunc, channel)
-        handle = Handle(self, number, work, call.finish)
-        self._pending.append(handle)
-        work.advance()
-        return handle
-
-    def _vendor(self, call: Call, number: int) -> None:
-        """The vendor's collective carries no signature, so the ranks first agree by a barrier of ours."""
-        schedule = choose("barrier", AUTO, self.size, 0, 0)
-        assert schedule is not None
-        agreeing = Call("barrier", schedule, call.signature, "", 0, 0, {"output": np.empty(0)}, np.add, bool)
-        self._start(agreeing, schedule, number).wait()
-        op = "sum" if call.op == "mean" else call.op
-        self._transport.vendor(call.collective, call.buffers["output"], op, call.root)
-
-    def _wait(
-        self, advance: Callable[[], Request | None], number: int | None, timeout: float | None = None
-    ) -> None:
-        """Wait until ``advance`` says that nothing is missing, keeping all pending calls moving."""
-        limit = self.timeout if timeout is None else timeout
-        turn, start = 0, time.monotonic()
-        try:
-            while (blocked := advance()) is not None:
-                for other in list(self._pending):
-                    if other._advance != advance:
-                        other._advance()
-                self._transport.pause(turn)
-                turn += 1
-                if turn % self._transport.watch_every == 0:
-                    self._agreement.watch(number, blocked, time.monotonic() - start, limit)
-        except BaseException:
-            self._give_up()
-            raise
-
-    def _give_up(self) -> None:
-        """Something failed: nothing may write into the user's arrays any more."""
-        for handle in [h for h in self._pending if h._comm is self]:
-            if handle._work is not None:
-                handle._work.cancel()
-            self._pending.remove(handle)
-
-    def _drain(self) -> None:
-        """Complete what was started and never waited for, so that other ranks get their data."""
-        while self._pending:
-            self._pending[0].wait()
-
-    def _set_timeout(self, seconds: float) -> None:
-        for comm in self._family():
-            comm.timeout = comm._agreement.timeout = seconds
-
-    def _family(self) -> list[Communicator]:
-        """This communicator and all split from it."""
-        return [self] + [c for child in self._children for c in child._family()]
-
-    def _listen(self, state: str) -> None:
-        """After the last call: answer ranks that still ask, and raise with them."""
-        for comm in self._family():
-            comm._agreement.hear_out(state)
-
-
-def _like(x: NDArray[Any], out: Any) -> NDArray[Any]:
-    usable(out, "out")
-    if out.shape != x.shape or out.dtype != x.dtype:
-        raise ValueError(f"out is {out.dtype}{list(out.shape)}, but x is {x.dtype}{list(x.shape)}")
-    return np.asarray(out)
-
-
-def _signature(what: str, x: NDArray[Any], op: Op | None, root: int, schedule: Schedule | None) -> str:
-    """What must be equal on all ranks, as the error message shows it."""
-    parts = [] if what in ("barrier", "split") else [f"{x.dtype}{list(x.shape)}"]
-    parts += [op.name] if op else []
-    parts += [f"root {root}"] if what == "broadcast" else []
-    parts += ["vendor"] if schedule is None else [f"{schedule.name}#{schedule.digest[:6]}"]
-    return f"{what}({', '.join(parts)})"

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 from mpi4py import MPI
-from mpi4py.util.dtlib import from_numpy_dtype
 from numpy.typing import NDArray
-from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Transport
+from ringleader.runtime.comm import vendor
+from ringleader.runtime.comm.ops import Op
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Sizes, Transport
 
 NUMBER_BITS = 6  # of the tag: call number; the other bits are the digest
 SPIN, NAP = 2000, 5e-5  # turns before a waiting loop sleeps; seconds of sleep
-VENDOR_PIECE = 1 << 30  # bytes a call of the MPI library's own collective moves at most
-
-_MPI_OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN}
 
 
 class Membership:
@@ -171,21 +169,10 @@ class MpiTransport(Transport):
         assert isinstance(comm, MPI.Intracomm)
         return MpiTransport(comm, self.membership)
 
-    def vendor_refuses(self, collective: str, dtype: np.dtype[Any]) -> str | None:
-        if collective == "allreduce":
-            try:
-                from_numpy_dtype(dtype)
-            except ValueError:
-                return f"the MPI library has no datatype for {dtype}; use another algorithm"
-            if dtype.kind == "b":
-                return "the MPI library does not add booleans; use another algorithm"
-        return None
+    def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
+        return vendor.refuses(collective, dtype, op, equal)
 
-    def vendor(self, collective: str, array: NDArray[Any], op: str, root: int) -> None:
-        step = max(1, VENDOR_PIECE // array.itemsize)
-        for at in range(0, array.size, step):
-            piece = array[at : at + step]
-            if collective == "broadcast":
-                self.data.Bcast([piece.view(np.uint8), MPI.BYTE], root)
-            else:
-                self.data.Allreduce(MPI.IN_PLACE, piece, _MPI_OPS[op])
+    def vendor(
+        self, collective: str, buffers: dict[str, NDArray[Any]], op: Op | None, root: int, sizes: Sizes
+    ) -> None:
+        vendor.run(self.data, collective, buffers, op, root, sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Op:
-    """``commutes``: operands may be swapped. ``identity``: folding it in changes nothing (None: there is
-    none for every dtype). ``divide``: the sum is divided by the number of ranks at the end."""
+    """``ufunc(x, y, out=...)``: a numpy ufunc or what behaves like one. ``commutes``: operands may be
+    swapped. ``identity``: folding it in changes nothing (None: there is none for every dtype). ``divide``:
+    the sum is divided by the number of ranks at the end."""
 
     name: str
-    ufunc: np.ufunc
+    ufunc: Callable[..., Any]
     identity: Any = None
     commutes: bool = True
     divide: bool = False

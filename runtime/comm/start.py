@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ringleader.runtime.comm.communicator import TIMEOUT, Communicator
+from ringleader.runtime.comm.caller import TIMEOUT
+from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.errors import CollectiveError, RankLost
 from ringleader.runtime.comm.threads import Hub, ThreadsTransport
 

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from ringleader.runtime.comm.ops import Op
 
 Bytes = NDArray[np.uint8]
+# Elements of a block, all being equal; or, by buffer, elements of each of its blocks.
+Sizes = int | tuple[tuple[str, tuple[int, ...]], ...]
 ANY = -1  # any source, any tag
 MAX_MESSAGE = 1 << 30  # bytes; MPI counts are 32-bit, so longer messages travel in pieces
 
@@ -129,10 +132,12 @@ class Transport(ABC):
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
         """After that barrier: the transport of all ranks with this color, ordered by (order, rank)."""
 
-    def vendor_refuses(self, collective: str, dtype: np.dtype[Any]) -> str | None:
+    def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         """Why the communication library's own collective cannot do this; None if it can."""
         return f"transport {self.name!r} has no {collective} of its own; use another algorithm"
 
-    def vendor(self, collective: str, array: NDArray[Any], op: str, root: int) -> None:
-        """The communication library's own collective, in place, blocking, once all ranks have agreed."""
+    def vendor(
+        self, collective: str, buffers: dict[str, NDArray[Any]], op: Op | None, root: int, sizes: Sizes
+    ) -> None:
+        """The communication library's own collective on our buffers, blocking, once all ranks have agreed."""
         raise RuntimeError(f"transport {self.name!r} has no {collective} of its own")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.collectives.program import STAGE, Cells, Program
-from ringleader.runtime.comm.transport import Bytes, Channel, Request, Transport
+from ringleader.runtime.comm.transport import Bytes, Channel, Request, Sizes, Transport
 
 Span = tuple[str, int, int]  # buffer, first element, element after the last
 
@@ -33,17 +35,19 @@ class Placed(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def place(program: Program, count: int) -> Placed:
-    """Compile for blocks of ``count`` elements. Slot s of a block is elements s*count//k ... ."""
-    k = program.slots
-    largest = -(-count // k)
+def place(program: Program, sizes: Sizes) -> Placed:
+    """Compile for blocks of these sizes. Slot s of k of a block of c elements is elements s*c//k ... .
 
-    def offset(slot: int) -> int:
-        return slot // k * count + slot % k * count // k
+    Unequal blocks need a schedule that keeps blocks (see Schedule.keeps_blocks).
+    """
+    k = program.slots
+    offset = _offsets(sizes, k)
+    blocks = [sizes] if isinstance(sizes, int) else [c for _, counts in sizes for c in counts]
+    largest = max(-(-c // k) for c in blocks)
 
     def span(c: Cells) -> Span:
-        start = c.slot * largest if c.buffer == STAGE else offset(c.slot)
-        return c.buffer, start, start + offset(c.like + c.width) - offset(c.like)
+        start = c.slot * largest if c.buffer == STAGE else offset(c.buffer, c.slot)
+        return c.buffer, start, start + offset(c.buffer, c.like + c.width) - offset(c.buffer, c.like)
 
     messages = {i for i, ins in enumerate(program.instructions) if ins.kind in ("send", "recv")}
     steps = tuple(
@@ -53,7 +57,23 @@ def place(program: Program, count: int) -> Placed:
         )
         for i in program.instructions
     )  # fmt: skip
-    return Placed(steps, offset(program.scratch), program.stage * largest)
+    return Placed(steps, offset("scratch", program.scratch), program.stage * largest)
+
+
+def _offsets(sizes: Sizes, k: int) -> Callable[[str, int], int]:
+    """First element of a slot of a buffer. What is staged is as large as where it came from: the output."""
+    if isinstance(sizes, int):
+        count = sizes
+        return lambda buffer, slot: slot // k * count + slot % k * count // k
+    blocks = {buffer: (*counts, 0) for buffer, counts in sizes}
+    starts = {buffer: [0, *accumulate(counts)] for buffer, counts in sizes}
+
+    def offset(buffer: str, slot: int) -> int:
+        name = buffer if buffer in blocks else "output"
+        block, part = divmod(slot, k)
+        return starts[name][block] + part * blocks[name][block] // k
+
+    return offset
 
 
 class Work:
@@ -61,7 +81,7 @@ class Work:
 
     def __init__(
         self, transport: Transport, placed: Placed, buffers: dict[str, NDArray[Any]],
-        ufunc: np.ufunc | None, channel: Channel,
+        ufunc: Callable[..., Any], channel: Channel,
     ) -> None:  # fmt: skip
         self.transport, self.placed, self.ufunc, self.channel = transport, placed, ufunc, channel
         dtype = next(iter(buffers.values())).dtype
@@ -133,7 +153,6 @@ class Work:
 
     def _reduce(self, operands: list[NDArray[Any]], target: NDArray[Any], step: Step) -> None:
         """Left fold in order. The target may be an operand: it is overwritten only in the last fold."""
-        assert self.ufunc is not None, "this collective reduces nothing"
         value = operands[0]
         for i, operand in enumerate(operands[1:], start=2):
             last = i == len(operands) or step.dst[0] not in step.src[i:]

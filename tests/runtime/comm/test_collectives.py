@@ -1,40 +1,16 @@
-"""Every collective and algorithm on position-and-rank-coded exact integers.
+"""AllReduce and the other first collectives in depth: sizes, pieces, dtypes, layouts, handles, groups.
 
-Element j of rank r holds j * STRIDE + r, so a lost, doubled or misplaced chunk fails exact equality. Under
-pytest alone ranks are threads; under mpirun (see test_under_mpirun.py) the same tests run on MPI.
+test_every_algorithm.py runs all algorithms of all collectives.
 """
-
-import os
 
 import numpy as np
 import pytest
+from helpers.coded import RANKS, SIZES, STRIDE, UNDER_MPI, coded, on_ranks, total
 from ringleader.collectives import algorithms, build
-from ringleader.runtime.comm import init, spawn
-
-UNDER_MPI = int(os.environ.get("RINGLEADER_TEST_RANKS", "0"))  # set by test_under_mpirun.py
-RANKS = [UNDER_MPI] if UNDER_MPI else [1, 2, 3, 4, 5, 7, 8]
-SIZES = [0, 1, 2, 13, 997, 20_000]
-STRIDE = 1000
+from ringleader.runtime.comm import init
 
 ALLREDUCE = ["auto", *algorithms("allreduce"), *(["vendor"] if UNDER_MPI > 1 else [])]
 BROADCAST = ["auto", *algorithms("broadcast"), *(["vendor"] if UNDER_MPI > 1 else [])]
-
-
-def on_ranks(n, fn):
-    """Run fn(world) on n ranks; the results of those that live in this process."""
-    if not UNDER_MPI:
-        return spawn(n, fn, timeout=30)
-    world = init(timeout=30)
-    assert world.size == n
-    return [fn(world)]
-
-
-def coded(size, rank, dtype=np.int64):
-    return (np.arange(size) * STRIDE + rank).astype(dtype)
-
-
-def total(size, n):
-    return np.arange(size) * STRIDE * n + n * (n - 1) // 2
 
 
 @pytest.fixture(params=[None, 24], ids=["whole", "pieces-of-24-bytes"])

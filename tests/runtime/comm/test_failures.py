@@ -110,7 +110,7 @@ CASES = {
     root_out_of_range: ("ranks 0, 1, 2: broadcast", "root 3 is out of range for 3 ranks (0 ... 2)"),
     read_only: ("ranks 0, 2", "rank 1: allreduce: ValueError: x is read-only"),
     not_an_array: ("rank 1: allreduce: TypeError: x must be a numpy array", "list"),
-    wrong_out: ("rank 1", "out is float64[4], but x is float64[3]"),
+    wrong_out: ("rank 1", "out is float64[4], but must be float64[3]"),
     integer_mean: ("mean", "int64 would lose the fraction"),
     unknown_op: ("unknown op 'summ'; known: sum, prod, max, min, mean",),
     not_divisible: ("axis 0 of shape (4,) does not divide into 3 blocks",),

@@ -1,0 +1,221 @@
+"""How a call runs: checked, agreed on, started, waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from ringleader.collectives import COLLECTIVES, Schedule
+from ringleader.runtime.comm.agreement import Agreement
+from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of
+from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows
+from ringleader.runtime.comm.ops import Op, find_op
+from ringleader.runtime.comm.transport import Channel, Request, Transport
+from ringleader.runtime.comm.work import Work, place
+
+TIMEOUT = 300.0  # seconds that a call waits for other ranks before it says who is missing
+IN_FLIGHT = 32  # asynchronous calls under way at once; the next one waits for the oldest
+
+
+class Handle:
+    """A call under way (``async_op=True``). Calls must be started in the same order on all ranks; they
+    may be waited for in any order. Waiting for any call keeps all others of this rank moving."""
+
+    def __init__(
+        self, comm: Caller, number: int, work: Work | None, finish: Callable[[], Any]
+    ) -> None:  # fmt: skip
+        """Without ``work`` the call is already complete."""
+        self._comm, self._number, self._work, self._finish = comm, number, work, finish
+        self._done = work is None
+        self._result: Any = finish() if work is None else None
+
+    def test(self) -> bool:
+        """Has it completed? Never blocks; call it now and then to keep the transfer moving."""
+        return self._advance() is None
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Block until it has completed; returns the array. CollectiveTimeout after ``timeout`` seconds
+        (default: the communicator's)."""
+        self._comm._wait(self._advance, self._number, timeout)
+        return self._result
+
+    def _advance(self) -> Request | None:
+        if self._done or self._work is None:
+            return None
+        blocked = self._work.advance()
+        if blocked is None:
+            self._result, self._done = self._finish(), True
+            self._comm._pending.remove(self)
+        return blocked
+
+
+class Caller:
+    """What a Communicator does behind its methods."""
+
+    def __init__(self, transport: Transport, name: str = "world", timeout: float = TIMEOUT,
+                 pending: list[Handle] | None = None) -> None:  # fmt: skip
+        self._transport, self.name, self.timeout = transport, name, timeout
+        self._agreement = Agreement(transport, name, timeout)
+        self._number = 0
+        self._pending: list[Handle] = [] if pending is None else pending  # of this rank, all communicators
+        self._children: list[Caller] = []
+
+    def _call(
+        self, collective: str, x: Any, *, out: Any = None, op: str | Op | None = None, root: int = 0,
+        counts: Sequence[int] | None = None, algorithm: str | Schedule = AUTO, async_op: bool = False,
+        what: str | None = None,
+    ) -> Any:  # fmt: skip
+        """One collective call. ``what``: its name in messages, if it serves something else."""
+        rank, n = self._transport.rank, self._transport.size
+
+        def check() -> Call:
+            if not 0 <= root < n:
+                raise ValueError(f"root {root} is out of range for {n} ranks (0 ... {n - 1})")
+            layout = lay_out(collective, x, out, root, counts, rank, n)
+            operation = None if op is None else find_op(op, layout.dtype)
+            if operation and operation.divide and collective in ("scan", "exscan"):
+                raise ValueError(f"op 'mean' means nothing in {collective}; use 'sum' and divide")
+            return self._ready(collective, layout, operation, root, counts is None, algorithm, what)
+
+        return self._run(what or collective, check, async_op)
+
+    def _known_counts(
+        self, collective: str, x: Any, counts: Sequence[int] | bool | None
+    ) -> Sequence[int] | None:
+        """Rows of every rank's x. True: this rank knows only its own, so all ranks are asked."""
+        n = self._transport.size
+
+        def check() -> Call:
+            layout = lay_out("allgather", np.array([rows(x)]), None, 0, None, self._transport.rank, n)
+            return self._ready("allgather", layout, None, 0, True, AUTO, f"{collective}, row counts")
+
+        if counts is True:
+            asked: list[int] = self._run(collective, check, False).tolist()
+            return asked
+        return None if counts is None or counts is False else counts
+
+    def _exchange(
+        self, x: Any, out: Any, sent: Sequence[int], algorithm: str | Schedule, async_op: bool
+    ) -> Any:
+        """AllToAll of unequal blocks: their sizes go ahead, so that each rank knows what it gets."""
+        n = self._transport.size
+
+        def sizes() -> Call:
+            checked = checked_counts(sent, n, rows(x))
+            layout = lay_out("alltoall", np.array(checked), None, 0, None, self._transport.rank, n)
+            return self._ready("alltoall", layout, None, 0, True, AUTO, "alltoall, row counts")
+
+        received = self._run("alltoall", sizes, False).tolist()
+
+        def check() -> Call:
+            layout = exchanged(x, out, sent, received)
+            return self._ready("alltoall", layout, None, 0, False, algorithm, None)
+
+        return self._run("alltoall", check, async_op)
+
+    def _ready(
+        self, collective: str, layout: Layout, op: Op | None, root: int, equal: bool,
+        algorithm: str | Schedule, what: str | None,
+    ) -> Call:  # fmt: skip
+        n = self._transport.size
+        schedule = choose(collective, algorithm, n, root, layout.nbytes, op, equal)
+        if schedule is None:
+            refusal = self._transport.vendor_refuses(collective, layout.dtype, op, equal)
+            if refusal:
+                raise ValueError(refusal)
+        writes = schedule is None or program(schedule, self._transport.rank).writes_output
+        buffers = layout.load(writes)
+
+        def finish() -> Any:
+            result = layout.result(buffers)
+            if op is not None and op.divide and layout.gets:
+                np.divide(result, n, out=result)
+            return result
+
+        shown = root if COLLECTIVES[collective].rooted else None
+        text, digest = signature(what or collective, layout.agreed, op.name if op else "", shown, schedule)
+        return Call(collective, schedule, text, digest, op, root, layout.sizes, buffers, finish)
+
+    def _run(self, collective: str, check: Callable[[], Call], async_op: bool) -> Any:
+        """Check the arguments, agree, start; wait unless asynchronous."""
+        number, self._number = self._number, self._number + 1
+        try:
+            call = check()
+        except (TypeError, ValueError) as error:
+            if self._transport.size == 1:
+                raise
+            self._agreement.refuse(number, collective, f"{type(error).__name__}: {error}")
+        while len(self._pending) >= IN_FLIGHT:
+            self._pending[0].wait()
+        self._agreement.enter(number, call.signature)
+        if call.schedule is None:
+            self._vendor(call, number)
+            handle = Handle(self, number, None, call.finish)
+        else:
+            handle = self._start(call, call.schedule, number)
+        return handle if async_op else handle.wait()
+
+    def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
+        placed = place(program(schedule, self._transport.rank), call.sizes)
+        channel = Channel(number, call.digest, synchronous=COLLECTIVES[call.collective].one_way)
+        work = Work(self._transport, placed, call.buffers, ufunc_of(call.op), channel)
+        handle = Handle(self, number, work, call.finish)
+        self._pending.append(handle)
+        work.advance()
+        return handle
+
+    def _vendor(self, call: Call, number: int) -> None:
+        """The vendor's collective carries no signature, so the ranks first agree by a barrier of ours."""
+        schedule = choose("barrier", AUTO, self._transport.size, 0, 0)
+        assert schedule is not None
+        nothing = {"output": np.empty(0)}
+        agreeing = replace(call, collective="barrier", op=None, sizes=0, buffers=nothing, finish=bool)
+        self._start(agreeing, schedule, number).wait()
+        self._transport.vendor(call.collective, call.buffers, call.op, call.root, call.sizes)
+
+    def _wait(
+        self, advance: Callable[[], Request | None], number: int | None, timeout: float | None = None
+    ) -> None:
+        """Wait until ``advance`` says that nothing is missing, keeping all pending calls moving."""
+        limit = self.timeout if timeout is None else timeout
+        turn, start = 0, time.monotonic()
+        try:
+            while (blocked := advance()) is not None:
+                for other in list(self._pending):
+                    if other._advance != advance:
+                        other._advance()
+                self._transport.pause(turn)
+                turn += 1
+                if turn % self._transport.watch_every == 0:
+                    self._agreement.watch(number, blocked, time.monotonic() - start, limit)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Something failed: nothing may write into the user's arrays any more."""
+        for handle in [h for h in self._pending if h._comm is self]:
+            if handle._work is not None:
+                handle._work.cancel()
+            self._pending.remove(handle)
+
+    def _drain(self) -> None:
+        """Complete what was started and never waited for, so that other ranks get their data."""
+        while self._pending:
+            self._pending[0].wait()
+
+    def _set_timeout(self, seconds: float) -> None:
+        for comm in self._family():
+            comm.timeout = comm._agreement.timeout = seconds
+
+    def _family(self) -> list[Caller]:
+        """This communicator and all split from it."""
+        return [self] + [c for child in self._children for c in child._family()]
+
+    def _listen(self, state: str) -> None:
+        """After the last call: answer ranks that still ask, and raise with them."""
+        for comm in self._family():
+            comm._agreement.hear_out(state)
