@@ -1,0 +1,131 @@
+"""Bine (binomial negabinary) trees: binomial trees whose edges are a third shorter.
+
+De Sensi et al., "Bine Trees: Enhancing Collective Operations by Optimizing Communication Locality" (2025).
+Partners are those of Swing, since s + 1 negabinary digits that are all ones make (1 - (-2)^(s+1)) / 3: about
+2/3 of 2^s ranks away in step s, where a binomial tree goes 2^s. If the ranks of a job fill switches or racks
+in order, fewer messages leave them. For powers of two the trees are the paper's; for other n they grow on the
+integers, modulo n, and skip whoever has been reached (swing.tree), which may take back what was gained.
+
+The AllReduce of whole buffers between these partners, for small sizes, is ``swing-latency``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from ringleader.collectives.count import Count
+from ringleader.collectives.library.circulant import blocks_once
+from ringleader.collectives.library.swing import (
+    all_trees,
+    is_power_of_two,
+    on_power_of_two,
+    partner,
+    steps,
+    tree,
+)
+from ringleader.collectives.registry import algorithm
+from ringleader.collectives.schedule import Round, copy, fold, fragment
+
+
+def _count_broadcast(n: int, **_: int) -> Count | None:
+    """Known where the tree is full, and so the root sends in every round."""
+    rounds = (n - 1).bit_length()
+    return Count(rounds, rounds, 0, 1, rounds, 0) if is_power_of_two(n) else None
+
+
+@algorithm("broadcast", name="bine", ordered=True, count=_count_broadcast)
+def broadcast(n: int, root: int) -> Iterator[Round]:
+    """Down the tree, farthest partners first: ceil(log2 n) rounds of whole buffers (distance halving)."""
+    for givers, takers in tree(n, steps(n)[::-1]):
+        yield copy((root + givers) % n, (root + takers) % n)
+
+
+def _count_reduce(n: int, **_: int) -> Count | None:
+    rounds = (n - 1).bit_length()
+    return Count(rounds, int(n > 1), rounds, 1, rounds, rounds) if is_power_of_two(n) else None
+
+
+@algorithm("reduce", name="bine", count=_count_reduce)
+def reduce(n: int, root: int) -> Iterator[Round]:
+    """The broadcast backwards: up the tree, nearest partners first."""
+    yield from fragment(n, 1, broadcast(n, root)).mirrored().rounds
+
+
+def _count_tree_of_blocks(n: int, *, sent: int) -> Count | None:
+    """Known where the tree is full: the root and its child of that round have the most to do."""
+    return Count((n - 1).bit_length(), sent, 0, 1, n - 1, 0) if is_power_of_two(n) else None
+
+
+def nearest_first(n: int) -> range:
+    """Steps of a tree that meets near partners first; with odd n that tree would miss ranks: farthest first."""
+    return steps(n)[::-1] if n % 2 else steps(n)
+
+
+@algorithm("gather", name="bine", ordered=True, count=lambda n, **_: _count_tree_of_blocks(n, sent=n // 2))
+def gather(n: int, root: int) -> Iterator[Round]:
+    """Up the tree, farthest partners first: subtrees' blocks, most of them from the nearest partner."""
+    below = {p: [p] for p in [0, *(int(p) for _, takers in tree(n, nearest_first(n)) for p in takers)]}
+    for givers, takers in reversed(list(tree(n, nearest_first(n)))):
+        edges = list(zip(takers.tolist(), givers.tolist()))
+        moves = [(child, parent, block) for child, parent in edges for block in below[child]]
+        for child, parent in edges:
+            below[parent] += below[child]
+        child, parent, block = (np.array(moves).reshape(-1, 3).T + root) % n
+        yield copy(child, parent, slot=block)
+
+
+@algorithm("scatter", name="bine", ordered=True, count=lambda n, **_: _count_tree_of_blocks(n, sent=n - 1))
+def scatter(n: int, root: int) -> Iterator[Round]:
+    """The gather backwards: half of the blocks go to the nearest partner first."""
+    for up in reversed(list(gather(n, root))):
+        yield from (copy(g.dst, g.src, slot=g.src_slot) for g in up.groups)
+
+
+@algorithm("allgather", name="bine", ordered=True, count=lambda n: blocks_once(n, folds=False))
+def allgather(n: int) -> Iterator[Round]:
+    """Partners exchange all blocks they have, nearest partners first.
+
+    So with even n a rank's blocks are always those of consecutive ranks, one or two pieces of memory.
+    ``swing`` goes the other way: many pieces, but few bytes go far. With odd n this is ``swing``.
+    """
+    yield from all_trees(n, nearest_first(n))
+
+
+@algorithm("reduce_scatter", name="bine", count=lambda n: blocks_once(n, folds=True))
+def reduce_scatter(n: int) -> Iterator[Round]:
+    """The allgather backwards: half of the blocks go to the farthest partner first."""
+    yield from fragment(n, n, allgather(n)).mirrored().rounds
+
+
+def _count_allreduce(n: int) -> Count:
+    active = 1 << (n.bit_length() - 1)
+    extra = active * (n > active)  # slots that a rank which joins for another takes in and gives back
+    moved = 2 * (active - 1)
+    return Count(
+        2 * (active.bit_length() - 1) + 2 * (n > active), moved + extra, active - 1 + extra, active,
+        moved + 2 * extra, active - 1 + extra,
+    )  # fmt: skip
+
+
+@algorithm("allreduce", name="bine", slots=lambda n: 1 << (n.bit_length() - 1), count=_count_allreduce)
+def allreduce(n: int) -> Iterator[Round]:
+    """Reduce-scatter, nearest partners first, then allgather backwards; every message one piece of memory.
+
+    An AllReduce does not mind who owns which slot: here the ranks that are still to meet, in any round, own
+    consecutive slots, which partners halve between them. Off powers of two neighbours join first
+    (swing.on_power_of_two).
+    """
+    yield from on_power_of_two(n, lambda n: n, _halve_and_double)
+
+
+def _halve_and_double(n: int) -> Iterator[Round]:
+    r, owner = np.arange(n), np.zeros(1, np.int64)
+    for step in steps(n):
+        owner = np.stack([owner, partner(owner, step) % n], axis=1).ravel()
+    owned = np.argsort(owner)
+    meetings = [(partner(r, step) % n, n >> (step + 1)) for step in steps(n)]
+    for other, width in meetings:
+        yield fold(r, other, slot=owned[other] // width * width, width=width)
+    for other, width in reversed(meetings):
+        yield copy(r, other, slot=owned[r] // width * width, width=width)
