@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Integral
 from typing import Any
 
 from ringleader.collectives.collective import COLLECTIVES, Collective
@@ -30,16 +31,20 @@ class Algorithm:
     tries: Mapping[str, Sequence[Hashable]]
 
     @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.rounds)
+
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
-        return tuple(inspect.signature(self.rounds).parameters)
+        return tuple(self._signature.parameters)
 
     @cached_property
     def built_in(self) -> bool:
         """Part of this library, so proved before it was released."""
         return self.rounds.__module__.startswith(__package__ + ".")
 
-    def check(self, n: int, root: int, given: Iterable[str]) -> None:
-        """ValueError if there is no such rank count, root or parameter."""
+    def check(self, n: int, root: int, given: Mapping[str, Hashable]) -> None:
+        """ValueError if there is no such rank count, root or parameter, or if a number is no number."""
         what = self.collective.name
         if n < 1:
             raise ValueError(f"{what}: rank count must be at least 1, got {n}")
@@ -48,13 +53,15 @@ class Algorithm:
         if unknown := sorted(set(given) - set(self.parameters)):
             takes = ", ".join(self.parameters)
             raise ValueError(f"{what} {self.name!r} takes {takes}; not {', '.join(unknown)}")
+        for key, value in given.items():
+            default = self._signature.parameters[key].default
+            if isinstance(default, int) and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ValueError(f"{what} {self.name!r}: {key} must be a whole number, got {value!r}")
 
     def arguments(self, n: int, root: int, given: Mapping[str, Hashable]) -> dict[str, Any]:
         """All arguments of ``rounds`` (and of ``slots``, ``scratch``, ``count``), defaults filled in."""
         every = {"n": n, "root": root, **given}
-        bound = inspect.signature(self.rounds).bind(
-            **{k: v for k, v in every.items() if k in self.parameters}
-        )
+        bound = self._signature.bind(**{k: v for k, v in every.items() if k in self.parameters})
         bound.apply_defaults()
         return dict(bound.arguments)
 

@@ -12,9 +12,11 @@ from ringleader.collectives.library import (  # noqa: F401
     gather,
     generalised,
     hierarchical,
+    leader,
     pat,
     reduce,
     reduce_scatter,
     scan,
     swing,
+    torus,
 )

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library.allgather import ring as ring_allgather
-from ringleader.collectives.library.reduce_scatter import ring as ring_reduce_scatter
+from ringleader.collectives.library import allgather, broadcast, reduce, reduce_scatter
+from ringleader.collectives.library.swing import on_power_of_two
 from ringleader.collectives.registry import algorithm
-from ringleader.collectives.schedule import Round, copy, fold
+from ringleader.collectives.schedule import Round, copy, fold, fragment
 
 
 @algorithm(
@@ -21,41 +21,137 @@ def ring(n: int) -> Iterator[Round]:
 
     Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations" (2009).
     """
-    yield from ring_reduce_scatter(n)
-    yield from ring_allgather(n)
+    yield from reduce_scatter.ring(n)
+    yield from allgather.ring(n)
 
 
-@algorithm("allreduce", ordered=True)
+@algorithm(
+    "allreduce", slots=lambda n: 2 * n,
+    count=lambda n: Count(2 * (n - 1), 4 * (n - 1), 2 * (n - 1), 2 * n, 4 * (n - 1), 2 * (n - 1)),
+)  # fmt: skip
+def bidirectional_ring(n: int) -> Iterator[Round]:
+    """Two rings at the same time, one each way round, each for half of the slots.
+
+    As many rounds and bytes as ``ring``, but both directions of every link are used. Jain and Sabharwal,
+    "Optimal bucket algorithms for large MPI collectives on torus interconnects" (2010), in one dimension.
+    """
+    r = np.arange(n)
+    yield from fragment(n, n, ring(n)).on_ranks([r, r[::-1]], n, first=[0, n], slots=2 * n).rounds
+
+
+def _count_on_power_of_two(n: int, core: Count) -> Count:
+    """``core``, on the largest power of two in n, with on_power_of_two's two rounds for the other ranks."""
+    extra = core.slots * (n & (n - 1) > 0)
+    rounds = core.rounds + 2 * (extra > 0)
+    sent, path_sent = core.sent + extra, core.path_sent + 2 * extra
+    return Count(rounds, sent, core.reduced + extra, core.slots, path_sent, core.path_reduced + extra)
+
+
+def _recursive_doubling_count(n: int) -> Count:
+    rounds = n.bit_length() - 1
+    return _count_on_power_of_two(n, Count(rounds, rounds, rounds, 1, rounds, rounds))
+
+
+@algorithm("allreduce", ordered=True, count=_recursive_doubling_count)
 def recursive_doubling(n: int) -> Iterator[Round]:
     """Partners at distance 1, 2, 4, ... exchange whole buffers: about log2(n) rounds.
 
-    Off powers of two, neighbours first pair up until a power of two is left, and are told at the end.
-    The lower rank's value stands first, so rank order is kept. Thakur, Rabenseifner and Gropp,
-    "Optimization of Collective Communication Operations in MPICH" (2005), section 4.1 and 4.4.
+    The lower rank's value stands first, so rank order is kept. Off powers of two, neighbours first pair up
+    until a power of two is left, and are told at the end. Thakur, Rabenseifner and Gropp, "Optimization of
+    Collective Communication Operations in MPICH" (2005), the short-message AllReduce.
     """
+
+    def exchanges(n: int) -> Iterator[Round]:
+        r = np.arange(n)
+        for j in range(n.bit_length() - 1):
+            partner = r ^ (1 << j)
+            yield fold(r, partner, order=np.where(r < partner, -1, 1))
+
+    yield from on_power_of_two(n, lambda n: 1, exchanges)
+
+
+def _halving_doubling_count(n: int) -> Count:
     active = 1 << (n.bit_length() - 1)
-    extra = n - active
-    pairs = 2 * np.arange(extra)
-    yield fold(pairs, pairs + 1, order=-1)
-    ranks = np.concatenate([pairs + 1, np.arange(2 * extra, n)])
-    i = np.arange(active)
-    for j in range(active.bit_length() - 1):
-        partner = i ^ (1 << j)
-        yield fold(ranks[i], ranks[partner], order=np.where(i < partner, -1, 1))
-    yield copy(pairs + 1, pairs)
+    folded = active - 1  # slots: a half, a quarter, ... of the buffer
+    core = Count(2 * (active.bit_length() - 1), 2 * folded, folded, active, 2 * folded, folded)
+    return _count_on_power_of_two(n, core)
 
 
-@algorithm("allreduce", ordered=True)
+@algorithm(
+    "allreduce", ordered=True, slots=lambda n: 1 << (n.bit_length() - 1), count=_halving_doubling_count
+)  # fmt: skip
+def halving_doubling(n: int) -> Iterator[Round]:
+    """Rabenseifner's: reduce-scatter by halving buffers, allgather by doubling them; about 2 log2(n) rounds.
+
+    In the first half ranks r and r xor 2^j each give the other half of what they still fold; the second half
+    is the first backwards. Distances grow while buffers shrink, so whoever meets has folded neighbouring
+    runs of ranks, and rank order is kept. Off powers of two, neighbours first pair up until a power of two is
+    left, and are told at the end. Rabenseifner, "Optimization of collective reduction operations" (2004);
+    Thakur, Rabenseifner and Gropp (2005), the long-message AllReduce.
+    """
+
+    def exchanges(n: int) -> Iterator[Round]:
+        r, start, meetings = np.arange(n), np.zeros(n, np.int64), []
+        for j in range(n.bit_length() - 1):
+            partner, width = r ^ (1 << j), n >> (j + 1)
+            start = start + width * (r >> j & 1)
+            yield fold(partner, r, slot=start, width=width, order=np.where(partner < r, -1, 1))
+            meetings.append((partner, start, width))
+        for partner, start, width in reversed(meetings):
+            yield copy(r, partner, slot=start, width=width)
+
+    yield from on_power_of_two(n, lambda n: n, exchanges)
+
+
+def _k_nomial_count(n: int, radix: int = 2) -> Count:
+    """Rank 0 folds all its children, level by level, and sends the result to as many."""
+    levels, children = broadcast.k_nomial_fan(n, radix)
+    return Count(2 * levels, children, children, 1, 2 * children, children)
+
+
+@algorithm("allreduce", ordered=True, count=_k_nomial_count)
 def tree(n: int) -> Iterator[Round]:
     """Binomial reduce to rank 0, then binomial broadcast: 2 ceil(log2 n) rounds of whole buffers.
 
-    Thakur, Rabenseifner and Gropp (2005), section 4.4 (the algorithm MPICH had first).
+    Thakur, Rabenseifner and Gropp (2005): the algorithm that MPICH had first.
     """
-    r = np.arange(n)
-    distances = [1 << j for j in range((n - 1).bit_length())]
-    for d in distances:
-        upper = r[(r % (2 * d) == d)]
-        yield fold(upper, upper - d)
-    for d in reversed(distances):
-        lower = r[(r % (2 * d) == 0) & (r + d < n)]
-        yield copy(lower, lower + d)
+    yield from k_nomial(n, radix=2)
+
+
+@algorithm("allreduce", ordered=True, count=_k_nomial_count, tries={"radix": (3, 4, 8)})
+def k_nomial(n: int, radix: int = 3) -> Iterator[Round]:
+    """Up a tree in which each parent folds radix - 1 children at once, and down: 2 log(n) / log(radix) rounds.
+
+    Children stand for the runs of ranks that follow their parent's, and are folded in that order. For ranks that
+    can handle several messages at a time: Chan, van de Geijn, Gropp and Thakur, "Collective communication on
+    architectures that support simultaneous communication over multiple links" (2006).
+    """
+    yield from reduce.k_nomial(n, 0, radix)
+    yield from broadcast.k_nomial(n, 0, radix)
+
+
+@algorithm(
+    "allreduce", ordered=True,
+    count=lambda n: Count(int(n > 1), n - 1, n - 1, 1, n - 1, n - 1),
+)  # fmt: skip
+def one_shot(n: int) -> Iterator[Round]:
+    """Everyone sends its buffer to everyone: one round, the shortest there is, for buffers of a few kilobytes.
+
+    Each rank folds ranks 0 ... n - 1 in this order, not its own value first, or float results would differ
+    between ranks.
+    """
+    src, dst = np.indices((n, n))
+    yield fold(src[src != dst], dst[src != dst], order=(src - dst)[src != dst])
+
+
+@algorithm(
+    "allreduce", ordered=True, slots=lambda n: n,
+    count=lambda n: Count(2 * (n > 1), 2 * (n - 1), n - 1, n, 2 * (n - 1), n - 1),
+)  # fmt: skip
+def two_shot(n: int) -> Iterator[Round]:
+    """Rank r folds everyone's slot r, in rank order, and sends it to everyone: two rounds, the fewest bytes.
+
+    The leader's way, with every rank a leader; n - 1 messages a rank at the same time.
+    """
+    yield from reduce_scatter.direct(n)
+    yield from allgather.direct(n)

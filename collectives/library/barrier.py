@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from ringleader.collectives.count import Count
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, fold
 
 
-@algorithm("barrier")
+def _dissemination_count(n: int) -> Count:
+    rounds = (n - 1).bit_length()
+    return Count(rounds, rounds, rounds, 1, rounds, rounds)
+
+
+@algorithm("barrier", count=_dissemination_count)
 def dissemination(n: int) -> Iterator[Round]:
     """In round j each rank tells the one 2^j ahead all it has heard: ceil(log2 n) rounds.
 

@@ -16,6 +16,7 @@ from ringleader.collectives import (
     fold,
     fragment,
     lower,
+    registry,
     together,
     verify,
 )
@@ -139,7 +140,9 @@ def test_bad_input_says_what_would_be_right():
         together(copy(0, 1).repeat(2), copy(1, 0))
 
 
-def test_registering_makes_an_algorithm_known():
+def test_registering_makes_an_algorithm_known(monkeypatch):
+    monkeypatch.setattr(registry, "_algorithms", dict(registry._algorithms))  # forgets it afterwards
+
     @algorithm("allreduce", name="test-star", ordered=True)
     def star(n):
         others = np.arange(1, n)
