@@ -8,9 +8,12 @@ bits exactly if their expressions are equal up to swapping).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ringleader.collectives import counterexample
+from ringleader.collectives.program import Program
 from ringleader.collectives.schedule import COPY, Schedule, Transfers
 
 UNWRITTEN = -1
@@ -25,7 +28,8 @@ class VerificationError(ValueError):
 class Verdict:
     """Truthy if the schedule is proved; otherwise ``fault`` says where it first goes wrong.
 
-    ``round`` (None: at the end), ``rank`` and ``slot`` locate the fault.
+    ``round`` (None: at the end), ``rank``, ``buffer`` and ``slot`` locate the fault. ``programs``: if these
+    were checked; ``stuck``: the (rank, round) of everything that a deadlock leaves undone first.
     """
 
     schedule: Schedule
@@ -33,6 +37,9 @@ class Verdict:
     round: int | None = None
     rank: int | None = None
     slot: int | None = None
+    buffer: str = "output"
+    programs: Sequence[Program] | None = None
+    stuck: tuple[tuple[int, int], ...] = ()
 
     def __bool__(self) -> bool:
         return self.fault is None
@@ -46,15 +53,25 @@ class Verdict:
         where = "at the end" if self.round is None else f"in round {self.round}"
         return f"{what}: wrong {where}, rank {self.rank}, slot {self.slot}: {self.fault}"
 
+    def grid(self) -> str:
+        """The counter-example as ranks x rounds, the fault marked; an empty text if proved."""
+        return counterexample.grid(self)
+
     def require(self) -> None:
-        """Raise VerificationError unless proved."""
+        """Raise VerificationError, which shows the grid, unless proved."""
         if not self:
-            raise VerificationError(str(self))
+            raise VerificationError(f"{self}\n{self.grid()}")
 
 
 class Fault(Exception):
-    def __init__(self, rank: int, slot: int, text: str) -> None:
-        self.rank, self.slot, self.text = int(rank), int(slot), text
+    """What is wrong, and where: see Verdict."""
+
+    def __init__(
+        self, rank: int, slot: int, text: str, buffer: str = "output", round: int | None = None,
+        stuck: tuple[tuple[int, int], ...] = (),
+    ) -> None:  # fmt: skip
+        self.rank, self.slot, self.text, self.buffer = int(rank), int(slot), text, buffer
+        self.round, self.stuck = round, stuck
 
 
 class _Expressions:
@@ -120,7 +137,7 @@ def verify(schedule: Schedule) -> Verdict:
         try:
             state.step(groups)
         except Fault as fault:
-            return Verdict(schedule, fault.text, number, fault.rank, fault.slot)
+            return Verdict(schedule, fault.text, number, fault.rank, fault.slot, fault.buffer)
     try:
         state.compare()
     except Fault as fault:
@@ -155,7 +172,8 @@ class State:
                 values = self.cells[g.source][g.src, g.src_slot + w]
                 if g.source == "scratch" and np.any(values == UNWRITTEN):
                     i = int(np.argmax(values == UNWRITTEN))
-                    raise Fault(g.src[i], g.src_slot[i] + w, "reads a scratch slot that was never written")
+                    text = "reads a scratch slot that was never written"
+                    raise Fault(g.src[i], g.src_slot[i] + w, text, g.source)
                 vectors = (g.dst, g.dst_slot + w, g.order, values)
                 for rank, slot, order, value in zip(*(v.tolist() for v in vectors), strict=True):
                     writes.setdefault((g.target, rank, slot), []).append((order, value))
@@ -168,30 +186,33 @@ class State:
             bad = (ranks < 0) | (ranks >= n)
             if np.any(bad):
                 i = int(np.argmax(bad))
-                raise Fault(ranks[i], g.src_slot[i], f"there is no rank {ranks[i]} among {n}")
+                raise Fault(ranks[i], g.dst_slot[i], f"there is no rank {ranks[i]} among {n}", g.target)
         for ranks, slots, buffer in ((g.src, g.src_slot, g.source), (g.dst, g.dst_slot, g.target)):
             size = self.schedule.size(buffer)
             bad = (slots < 0) | (slots + g.width > size)
             if np.any(bad):
                 i = int(np.argmax(bad))
-                raise Fault(ranks[i], slots[i], f"{g.width} slots from {slots[i]} leave {buffer} of {size}")
+                text = f"{g.width} slots from {slots[i]} leave {buffer} of {size}"
+                raise Fault(ranks[i], slots[i], text, buffer)
+        if g.target == "input" and len(g.dst):
+            raise Fault(g.dst[0], g.dst_slot[0], "writes to input, which is to be left as it is", g.target)
         bad = (g.src_slot - g.dst_slot) % k != 0
         if np.any(bad):
             i = int(np.argmax(bad))
             text = f"moves slot {g.src_slot[i]} to slot {g.dst_slot[i]}, whose size may differ (slots: {k})"
-            raise Fault(g.dst[i], g.dst_slot[i], text)
+            raise Fault(g.dst[i], g.dst_slot[i], text, g.target)
 
     def _written(self, buffer: str, rank: int, slot: int, sources: list[tuple[int, int]]) -> int:
         """The new value of one cell, from the (order, value) pairs written to it."""
         if len(sources) > 1:
             orders = [order for order, _ in sources]
             if COPY in orders or len(set(orders)) < len(orders):
-                raise Fault(rank, slot, f"{len(sources)} writers to {buffer} that are not one fold")
+                raise Fault(rank, slot, f"{len(sources)} writers to {buffer} that are not one fold", buffer)
         if sources[0][0] == COPY:
             return sources[0][1]
         old = int(self.cells[buffer][rank, slot])
         if old == UNWRITTEN:
-            raise Fault(rank, slot, "folds into a scratch slot that was never written")
+            raise Fault(rank, slot, "folds into a scratch slot that was never written", buffer)
         return self.expressions.fold_all([value for _, value in sorted([*sources, (0, old)])])
 
     def compare(self) -> None:

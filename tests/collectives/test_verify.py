@@ -32,10 +32,8 @@ def test_broadcast_with_any_slot_count(name, chunks):
 
 def test_hierarchical_over_every_group_size():
     for n in (12, 16):
-        for group in (d for d in range(1, n + 1) if n % d == 0):
+        for group in range(1, n + 2):
             verify(build("allreduce", "hierarchical", n, group=group)).require()
-    with pytest.raises(ValueError, match=r"group 5 does not divide 12.*\[1, 2, 3, 4, 6, 12\]"):
-        build("allreduce", "hierarchical", 12, group=5)
 
 
 ALL = [(c, a) for c in COLLECTIVES for a in algorithms(c)]

@@ -13,9 +13,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
-def mpi_job():
+def mpi_job(needs_mpi):
     """mpi_job(n, arguments of python, ...): runs it on n ranks, with a time limit; output in stdout."""
-    pytest.importorskip("mpi4py", reason="needs the mpi extra: pip install 'ringleader[mpi]'")
 
     def run(n, *arguments, seconds=60, **environment):
         command = mpirun_command(n, [sys.executable, *map(str, arguments)])
