@@ -1,0 +1,95 @@
+"""Simulating a schedule on a topology: the two models, and what they have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from ringleader.collectives.schedule import Schedule
+from ringleader.collectives.simulate.bounds import bound, smallest_latency
+from ringleader.collectives.simulate.loggp import Asynchronous, LogGP
+from ringleader.collectives.simulate.network import Network
+from ringleader.collectives.simulate.result import Recorder, Simulation, in_a_row
+from ringleader.collectives.simulate.rounds import Synchronous
+from ringleader.collectives.topology import Cut, Topology, place
+from ringleader.collectives.topology.base import Floats
+from ringleader.collectives.topology.placement import Placement
+
+MODELS = ("rounds", "loggp")
+OVERHEAD = 1e-6  # s for each message, besides the links' latencies
+GAMMA = 1 / 50e9  # s for each byte folded: two reads and a write, at 150 GB/s in all
+
+
+def simulate(
+    schedule: Schedule, nbytes: float, topology: Topology, *, model: str = "rounds", placement: Placement = "block",
+    overhead: float = OVERHEAD, gamma: float = GAMMA, slow: Mapping[int, float] | None = None,
+    jitter: float = 0.0, seed: int = 0, loggp: LogGP | None = None, record: bool = False,
+) -> Simulation:  # fmt: skip
+    """How long ``schedule`` takes on ``topology``, and where the time goes.
+
+    ``nbytes``: of the collective's larger buffer on a rank, of which every slot is an equal share (an allgather's
+    whole result; a barrier: 0). ``model``: "rounds" (see the module of that name) or "loggp" (likewise;
+    without ``loggp`` its o is ``overhead``). ``overhead``: start-up seconds of a message. ``gamma``: seconds for
+    each byte folded. ``slow``: factors of stragglers, by rank. ``jitter``: relative noise of message times,
+    drawn from ``seed``. ``record``: keep every event.
+    """
+    _require(model in MODELS, f"unknown model {model!r}; known: {', '.join(MODELS)}")
+    _require(math.isfinite(nbytes) and nbytes >= 0, f"nbytes must be 0 or more, got {nbytes}")
+    for name, value in (("overhead", overhead), ("gamma", gamma), ("jitter", jitter)):
+        _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, got {value}")
+    hosts = place(topology, schedule.n, placement)
+    factors = _factors(schedule.n, slow or {})
+    network, recorder = Network(topology, hosts), Recorder(record)
+    run: Synchronous | Asynchronous
+    if model == "rounds":
+        start, cuts = overhead * factors.min(), topology.cuts()
+        run = Synchronous(
+            network, factors, overhead=overhead, gamma=gamma, jitter=jitter, seed=seed, recorder=recorder
+        )
+    else:
+        params = loggp or LogGP(o=overhead)
+        start, cuts = 2 * params.o * factors.min() + params.L, [_cards(topology, params)]
+        run = Asynchronous(network, factors, params, gamma=gamma, jitter=jitter, seed=seed, recorder=recorder)
+    rounds, busy = run.run(schedule, slot_bytes(schedule, nbytes))
+    total = math.fsum(r.times * r.seconds for r in rounds)
+    return Simulation(
+        schedule=schedule, nbytes=nbytes, topology=topology, placement=placement, hosts=hosts, model=model,
+        total=total, rounds=in_a_row(rounds), link_bytes=network.link_bytes,
+        idle=np.maximum(1 - busy / total, 0.0) if total else np.zeros(schedule.n),
+        bound=bound(schedule, nbytes, cuts, hosts, start + smallest_latency(topology, hosts)),
+        events=recorder.events,
+    )  # fmt: skip
+
+
+def slot_bytes(schedule: Schedule, nbytes: float) -> float:
+    """Bytes of a slot: all slots of the larger buffer are equally large."""
+    return nbytes / max(schedule.size("input"), schedule.size("output"))
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(f"simulate: {otherwise}")
+
+
+def _factors(n: int, slow: Mapping[int, float]) -> Floats:
+    factors = np.ones(n)
+    for rank, factor in slow.items():
+        _require(0 <= rank < n, f"slow names rank {rank}, but ranks are 0 ... {n - 1}")
+        _require(
+            math.isfinite(factor) and factor > 0, f"slow: factor {factor} of rank {rank} must be above 0"
+        )
+        factors[rank] = factor
+    return factors
+
+
+def _cards(topology: Topology, params: LogGP) -> Cut:
+    """The only cut that counts where links have no contention: each host's network card, one message at a time."""
+    capacity: list[Floats] = []
+    for end in topology.links.ends.T:
+        most = np.zeros(topology.vertices)
+        np.maximum.at(most, end, topology.links.bandwidth)
+        if params.G is not None:
+            most[:] = 1 / params.G if params.G else np.inf
+        capacity.append(most[: topology.hosts])
+    return Cut("cards", np.arange(topology.hosts), *capacity)
