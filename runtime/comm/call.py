@@ -6,16 +6,19 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ringleader.collectives import Program, Schedule, algorithms, build, find, lower, verify
+from ringleader.collectives import Program, Schedule, algorithms, build, find, lower, tuning, verify
+from ringleader.collectives.tuning import Choice, Model, Table
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import Sizes
 
-SMALL = 32 << 10  # bytes up to which latency decides; measured nowhere yet, so only a rule of thumb
-CHUNK = 256 << 10  # bytes of a chunk in a pipelined broadcast
+# What a message, a byte moved and a byte folded cost where nothing has been tuned: this runtime starts a
+# message from Python, which takes longer than the network does.
+UNTUNED = Model(alpha=30e-6, beta=1 / 3e9, gamma=1 / 5e9)
 VENDOR, AUTO = "vendor", "auto"
 
 
@@ -40,17 +43,21 @@ class Call:
 
 def choose(
     collective: str, algorithm: str | Schedule, n: int, root: int, nbytes: int, op: Op | None = None,
-    equal: bool = True,
+    equal: bool = True, table: Table | None = None,
 ) -> Schedule | None:  # fmt: skip
-    """The schedule to run. ``equal``: all blocks are equally large. ValueError: unknown name, wrong rank count
-    or root, not proved, or not fit for an operation that does not commute or for unequal blocks."""
+    """The schedule to run; None: the vendor's own.
+
+    ``equal``: all blocks are equally large. ``table``: what "auto" asks. ValueError: unknown name, wrong rank
+    count or root, not proved, or not fit for an operation that does not commute or for unequal blocks.
+    """
     ordered = op is not None and not op.commutes
     if isinstance(algorithm, Schedule):
         schedule = _fitting(algorithm, collective, n, root)
     elif algorithm == VENDOR:
         return None
     elif algorithm == AUTO:
-        schedule = _automatic(collective, n, root, nbytes, ordered, equal)
+        chosen = table.choose if table is not None else _untuned
+        schedule = chosen(collective, n, nbytes, ordered=ordered, equal=equal).build(collective, n, root)
     elif algorithm in algorithms(collective):
         schedule = build(collective, algorithm, n, root)
         if not find(collective, algorithm).built_in:
@@ -82,17 +89,23 @@ def _fitting(schedule: Schedule, collective: str, n: int, root: int) -> Schedule
     return schedule
 
 
-def _automatic(collective: str, n: int, root: int, nbytes: int, ordered: bool, equal: bool) -> Schedule:
-    """By size alone: few rounds for small messages, few bytes for large ones."""
-    if collective == "allreduce":
-        return build(collective, "recursive-doubling" if ordered or nbytes <= SMALL or n == 1 else "ring", n)
-    if collective == "broadcast":
-        if nbytes <= SMALL:
-            return build(collective, "binomial", n, root)
-        return build(collective, "chain", n, root, chunks=min(max(2, nbytes // CHUNK), 64))
-    every = [build(collective, name, n, root) for name in algorithms(collective)]
-    fitting = (s for s in every if (s.ordered or not ordered) and (equal or s.keeps_blocks))
-    return next(fitting, every[0])  # if none fits, the caller says why
+def _untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool) -> Choice:
+    return tuning.choose(collective, n, nbytes, UNTUNED, ordered, equal)
+
+
+def read_tuning(path: str | Path | None) -> tuple[str, str]:
+    """What rank 0 tells the others: the table in that file as text, and what is wrong with it."""
+    try:
+        return ("" if path is None else Table.load(path).dumps()), ""
+    except (ValueError, OSError) as problem:
+        return "", str(problem)
+
+
+def to_table(text: str, error: str) -> Table | None:
+    """What ``read_tuning`` told, as every rank understands it. ValueError if something was wrong."""
+    if error:
+        raise ValueError(error)
+    return Table.loads(text) if text else None
 
 
 @lru_cache(maxsize=64)

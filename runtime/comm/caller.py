@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ringleader.collectives import COLLECTIVES, Schedule
+from ringleader.collectives.tuning import Table
 from ringleader.runtime.comm.agreement import Agreement
 from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of
 from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows
@@ -55,10 +56,13 @@ class Handle:
 class Caller:
     """What a Communicator does behind its methods."""
 
-    def __init__(self, transport: Transport, name: str = "world", timeout: float = TIMEOUT,
-                 pending: list[Handle] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, transport: Transport, name: str = "world", timeout: float = TIMEOUT,
+        pending: list[Handle] | None = None, tuning: Table | None = None,
+    ) -> None:  # fmt: skip
         self._transport, self.name, self.timeout = transport, name, timeout
         self._agreement = Agreement(transport, name, timeout)
+        self._tuning = tuning
         self._number = 0
         self._pending: list[Handle] = [] if pending is None else pending  # of this rank, all communicators
         self._children: list[Caller] = []
@@ -121,7 +125,7 @@ class Caller:
         algorithm: str | Schedule, what: str | None,
     ) -> Call:  # fmt: skip
         n = self._transport.size
-        schedule = choose(collective, algorithm, n, root, layout.nbytes, op, equal)
+        schedule = choose(collective, algorithm, n, root, layout.nbytes, op, equal, self._tuning)
         if schedule is None:
             refusal = self._transport.vendor_refuses(collective, layout.dtype, op, equal)
             if refusal:

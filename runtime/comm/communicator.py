@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.collectives import Schedule
-from ringleader.runtime.comm.call import AUTO
+from ringleader.runtime.comm.call import AUTO, read_tuning, to_table
 from ringleader.runtime.comm.caller import Caller
 from ringleader.runtime.comm.message import receive, send
 from ringleader.runtime.comm.ops import Op
@@ -178,6 +179,23 @@ class Communicator(Caller):
         """
         return receive(self._transport, self._wait, out, source, tag)
 
+    # How "auto" chooses
+
+    def use_tuning(self, path: str | Path | None) -> None:
+        """From now on "auto" asks the table that ``ringleader tune -o`` or ``Table.save`` wrote to ``path``.
+
+        Collective. Rank 0 reads the file (its ``path`` alone counts; None: the built-in model) and tells all,
+        so that every rank chooses alike. ValueError on every rank if it cannot be used. RINGLEADER_TUNING=path
+        in rank 0's environment does the same at the start.
+        """
+        parts = [part.encode() for part in read_tuning(path)] if self.rank == 0 else []
+        lengths = self.broadcast(np.array([len(part) for part in parts] or [0, 0]))
+        whole = (
+            np.frombuffer(b"".join(parts), np.uint8).copy() if parts else np.empty(lengths.sum(), np.uint8)
+        )
+        told = self.broadcast(whole).tobytes()
+        self._tuning = to_table(told[: lengths[0]].decode(), told[lengths[0] :].decode())
+
     # Groups
 
     def split(self, color: int | None, key: int = 0) -> Communicator | None:
@@ -191,6 +209,7 @@ class Communicator(Caller):
         transport = self._transport.split(number, color, key)
         if transport is None:
             return None
-        child = Communicator(transport, f"{self.name}/{number}:{color}", self.timeout, self._pending)
+        name = f"{self.name}/{number}:{color}"
+        child = Communicator(transport, name, self.timeout, self._pending, self._tuning)
         self._children.append(child)
         return child

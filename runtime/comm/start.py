@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from ringleader.runtime.comm.call import read_tuning, to_table
 from ringleader.runtime.comm.caller import TIMEOUT
 from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.errors import CollectiveError, RankLost
@@ -21,6 +22,7 @@ SIZE_VARIABLES = (
     "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
 )  # fmt: skip
 LAUNCHERS = ("OMPI_", "PMI_", "PMIX_", "MV2_", "SLURM_PROCID")  # prefixes of what launchers set
+TUNING_VARIABLE = "RINGLEADER_TUNING"  # a tuning table that "auto" asks; rank 0's counts
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
 
@@ -93,7 +95,8 @@ def _mpi(timeout: float) -> Communicator:
     from ringleader.runtime.comm.mpi import MpiTransport
 
     transport = MpiTransport(MPI.COMM_WORLD)
-    world = Communicator(transport, timeout=timeout)
+    told = read_tuning(os.environ.get(TUNING_VARIABLE)) if transport.rank == 0 else None
+    world = Communicator(transport, timeout=timeout, tuning=to_table(*MPI.COMM_WORLD.bcast(told)))
     atexit.register(_finish_mpi, world, transport)
     return world
 
@@ -137,12 +140,14 @@ def spawn(n: int, fn: Callable[..., Any], *args: Any, timeout: float = TIMEOUT) 
     """
     if n < 1:
         raise ValueError(f"spawn: the number of ranks must be at least 1, got {n}")
+    table = to_table(*read_tuning(os.environ.get(TUNING_VARIABLE)))
     hub = Hub(n)
     results: list[Any] = [None] * n
     errors: list[BaseException | None] = [None] * n
 
     def rank_main(rank: int) -> None:
-        world = Communicator(ThreadsTransport(hub, "world", list(range(n)), rank), timeout=timeout)
+        transport = ThreadsTransport(hub, "world", list(range(n)), rank)
+        world = Communicator(transport, timeout=timeout, tuning=table)
         _world.communicator = world
         try:
             results[rank] = fn(world, *args)

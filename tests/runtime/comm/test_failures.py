@@ -105,7 +105,7 @@ CASES = {
     wrong_dtype: ("float64[10]", "rank 1: allreduce(float32[10]"),
     wrong_op: ("sum", "rank 1: allreduce(float64[10], max"),
     wrong_algorithm: ("ring", "rank 1: allreduce(float64[100000], sum, tree"),
-    unknown_algorithm: ("ranks 0, 1, 2", "unknown allreduce algorithm 'rign'; known: auto, hier"),
+    unknown_algorithm: ("ranks 0, 1, 2", "unknown allreduce algorithm 'rign'; known: auto, bid"),
     unknown_algorithm_on_one: ("ranks 0, 2: allreduce(", "rank 1: allreduce: ValueError: unknown"),
     root_out_of_range: ("ranks 0, 1, 2: broadcast", "root 3 is out of range for 3 ranks (0 ... 2)"),
     read_only: ("ranks 0, 2", "rank 1: allreduce: ValueError: x is read-only"),
