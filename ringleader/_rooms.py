@@ -39,4 +39,5 @@ def extend(package_file: str) -> None:
         (root / room / "__init__.py").is_file() for room in ROOMS
     )
     if in_checkout and not any(getattr(finder, "rooms_root", None) == root for finder in sys.meta_path):
-        sys.meta_path.append(_RoomFinder(root))
+        # Before all others: an editable install of another checkout would answer for these names too.
+        sys.meta_path.insert(0, _RoomFinder(root))

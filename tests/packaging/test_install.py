@@ -147,3 +147,11 @@ def test_extending_twice_adds_one_finder(tmp_path: Path) -> None:
         "print(sum(hasattr(finder, 'rooms_root') for finder in sys.meta_path))"
     )
     assert run(sys.executable, "-c", probe, cwd=tmp_path, PYTHONPATH=str(ROOT)) == "1\n"
+
+
+def test_a_checkout_is_itself_beside_an_editable_install_of_another(checkout: Path, tmp_path: Path) -> None:
+    python, _ = fresh_venv(tmp_path / "venv")
+    other = Path(copytree(checkout, tmp_path / "other"))
+    install(python, "--editable", other)
+    check_rooms(python, cwd=tmp_path, home=other)
+    check_rooms(python, cwd=checkout, home=checkout)
