@@ -6,20 +6,22 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import ringleader
+from ringleader import explore
 from ringleader.collectives import algorithms
 from ringleader.launch import LaunchError, launch, launched
 from ringleader.models import MODELS
+from ringleader.options import add_commands
 from ringleader.runtime.training import TrainConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
-LATER = """not there yet: the commands verify, cost, simulate, draw, tune, bench and sample; the transports
-shm and nccl; kernels on a GPU. See CHANGELOG.md for what there is."""
+LATER = """not there yet: the commands bench and sample; the transports shm and nccl; kernels on a GPU. See
+CHANGELOG.md for what there is."""
 HELP = {
     "ranks": "ranks to start on this machine, by mpirun (default 1)",
     "epochs": "passes over the training set",
@@ -62,8 +64,8 @@ def fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def parsers() -> tuple[Parser, Parser]:
-    """The whole command line, and of it the command ``train``."""
+def parsers() -> tuple[Parser, Mapping[str, Parser]]:
+    """The whole command line, and its commands."""
     main = Parser(prog="ringleader", description=ringleader.__doc__, epilog=LATER, allow_abbrev=False)
     main.add_argument("--version", action="version", version=f"ringleader {ringleader.__version__}")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
@@ -75,7 +77,8 @@ def parsers() -> tuple[Parser, Parser]:
     for field in dataclasses.fields(TrainConfig):
         if field.name != "model":
             _add_option(train, field)
-    return main, train
+    add_commands(commands)
+    return main, commands.choices
 
 
 def _add_option(train: Parser, field: dataclasses.Field[Any]) -> None:
@@ -92,21 +95,31 @@ def _add_option(train: Parser, field: dataclasses.Field[Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code: 0 fine, 1 failed or not good enough, 2 usage, 130 Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    whole, train = parsers()
+    whole, commands = parsers()
     known, unknown = whole.parse_known_args(arguments)
     options = vars(known)
     if unknown:
-        command = whole if known.command is None else train
+        command = commands.get(known.command, whole)
         fail(f"unknown option {' '.join(unknown)}; known: {command.known_options()}", USAGE_ERROR)
-    if options.pop("command") is None:
+    if known.command is None:
         whole.print_help()
         return 0
     try:
+        if known.command in explore.COMMANDS:
+            return _explore(known)
+        options.pop("command")
         return _train(options, arguments)
     except KeyboardInterrupt:
         if launched() is not None:
             raise  # the rank's own hook ends the whole job
         return INTERRUPTED
+
+
+def _explore(options: argparse.Namespace) -> int:
+    try:
+        return explore.run(options)
+    except (ValueError, OSError) as error:
+        fail(str(error), USAGE_ERROR)
 
 
 def _train(options: dict[str, Any], arguments: list[str]) -> int:

@@ -37,7 +37,10 @@ def test_help_says_what_is_there_and_what_is_not():
     [
         (["train", "lenet6"], ["unknown model 'lenet6'", "lenet5, logistic"]),
         (["train", "lenet5", "--alogrithm", "ring"], ["--alogrithm", "--algorithm", "--bucket-bytes"]),
-        (["train", "lenet5", "--algorithm", "rign"], ["'rign'", "auto, hierarchical", "ring", "vendor"]),
+        (
+            ["train", "lenet5", "--algorithm", "rign"],
+            ["'rign'", "auto, bidirectional-ring, ", "ring, ", ", vendor"],
+        ),
         (["train", "lenet5", "--optimizer", "sdg"], ["'sdg'", "sgd, adam"]),
         (["train", "lenet5", "--epochs", "many"], ["--epochs", "many"]),
         (["train", "lenet5", "-n", "0"], ["ranks must be at least 1, it is 0"]),

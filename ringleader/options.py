@@ -1,0 +1,121 @@
+"""The options of the commands that look at algorithms: one table, and which command has which."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from ringleader import arguments
+
+
+def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """For argparse, which shows the text of this error only."""
+
+    def typed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
+
+
+ALGORITHM = "allreduce (all its algorithms), allreduce/ring, broadcast/chain:chunks=8, or an MSCCL-IR file"
+TOPOLOGY = "switch, ring, torus:4x4, fat-tree:k=8, islands:gpus=8, file:NAME, ..."
+PICTURES = {
+    "space-time": "messages between ranks, round by round",
+    "time": "the same over simulated time",
+    "ownership": "what every slot holds, round by round",
+    "links": "load of the topology's links",
+    "curves": "time of several algorithms over bytes or ranks",
+}
+
+OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "targets": (("targets",), {"nargs": "+", "metavar": "ALGORITHM", "help": ALGORITHM}),
+    "any-targets": (("targets",), {"nargs": "*", "metavar": "ALGORITHM", "help": f"{ALGORITHM}; default: all"}),
+    "ranks": (("-n", "--ranks"), {
+        "type": _typed(arguments.counts), "default": "8", "help": "like 8, 2-64 or 8-4096x2 (default 8)"}),
+    "many-ranks": (("-n", "--ranks"), {
+        "type": _typed(arguments.counts), "default": "2-33", "help": "like 8, 2-64 or 8-4096x2 (default 2-33)"}),
+    "sizes": (("-b", "--bytes"), {
+        "dest": "sizes", "type": _typed(arguments.sizes), "default": "4M",
+        "help": "of a rank's larger buffer, like 64K, 4M or 1K-1G (default 4M)"}),
+    "root": (("--root",), {"type": int, "default": 0, "help": "of a rooted collective (default 0)"}),
+    "json": (("--json",), {
+        "dest": "form", "action": "store_const", "const": "json", "default": "table", "help": "JSON, not a table"}),
+    "csv": (("--csv",), {"dest": "form", "action": "store_const", "const": "csv", "help": "CSV, not a table"}),
+    "alpha": (("--alpha",), {"type": float, "default": 3e-6, "help": "seconds a round (default 3e-6)"}),
+    "beta": (("--beta",), {"type": float, "default": 2e-10, "help": "seconds a byte moved (default 2e-10)"}),
+    "gamma": (("--gamma",), {"type": float, "default": 1e-10, "help": "seconds a byte folded (default 1e-10)"}),
+    "on": (("--on",), {"default": "switch", "metavar": "TOPOLOGY", "help": f"{TOPOLOGY} (default switch)"}),
+    "maybe-on": (("--on",), {
+        "metavar": "TOPOLOGY", "help": f"simulate on {TOPOLOGY} (default: alpha, beta and gamma)"}),
+    "placement": (("--placement",), {
+        "type": _typed(arguments.placement), "default": "block",
+        "help": "block, cyclic, random:SEED, or host numbers like 3,1,0,2 (default block)"}),
+    "model": (("--model",), {
+        "choices": ("rounds", "loggp"), "default": "rounds",
+        "help": "round-synchronous with contention (default), or LogGOPS per rank"}),
+    "slow": (("--slow",), {
+        "action": "append", "default": [], "type": _typed(arguments.slow), "metavar": "RANK=FACTOR",
+        "help": "a straggler"}),
+    "jitter": (("--jitter",), {"type": float, "default": 0.0, "help": "relative spread of message times"}),
+    "seed": (("--seed",), {"type": int, "default": 0, "help": "of the jitter (default 0)"}),
+    "degrade": (("--degrade",), {
+        "action": "append", "default": [], "type": _typed(arguments.degraded), "metavar": "A,B=SHARE",
+        "help": "links between vertices A and B keep that share of their bandwidth"}),
+    "cut": (("--cut",), {
+        "action": "append", "default": [], "type": _typed(arguments.pair), "metavar": "A,B",
+        "help": "no link between vertices A and B"}),
+    "trace": (("--trace",), {"metavar": "FILE", "help": "write the last run as a Chrome trace, for Perfetto"}),
+    "what": (("--what",), {
+        "choices": tuple(PICTURES), "default": "space-time",
+        "help": "; ".join(f"{name}: {about}" for name, about in PICTURES.items())}),
+    "output": (("-o", "--output"), {"required": True, "metavar": "FILE"}),
+    "maybe-output": (("-o", "--output"), {"metavar": "FILE", "help": "save the table as JSON"}),
+    "table": (("--table",), {"metavar": "FILE", "help": "use this saved table"}),
+    "why": (("--why",), {"action": "store_true", "help": "show the candidates with their predicted times"}),
+    "programs": (("--programs",), {
+        "action": "store_true", "help": "also prove every rank's program: matching, hazards, deadlock"}),
+    "root-zero": (("--root-zero",), {"action": "store_true", "help": "only root 0"}),
+}  # fmt: skip
+
+FORMS = ("json", "csv")
+FLAT = ("alpha", "beta", "gamma")
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "algorithms": ("List the algorithms with their cost.", ("any-targets", "ranks", "sizes", *FORMS)),
+    "verify": (
+        "Prove schedules for ranges of rank counts and every root.",
+        ("targets", "many-ranks", "programs", "root-zero", *FORMS),
+    ),
+    "cost": (
+        "Rounds, bytes and model time beside the lower bounds.",
+        ("targets", "ranks", "sizes", *FLAT, *FORMS),
+    ),
+    "simulate": (
+        "Time on a topology, the bottleneck link, the idle share.",
+        ("targets", "ranks", "sizes", "on", "placement", "model", "slow", "jitter", "seed", "degrade", "cut",
+         "trace", *FORMS),
+    ),
+    "draw": (
+        "Draw a schedule as .svg or .png, or as a page to step through (.html).",
+        ("targets", "ranks", "sizes", "root", "what", "on", "placement", "model", "output"),
+    ),
+    "export": ("Write a schedule as MSCCL-IR XML.", ("targets", "ranks", "root", "output")),
+    "tune": (
+        "Pick the best algorithm for rank counts and sizes, and say why.",
+        ("any-targets", "ranks", "sizes", "maybe-on", *FLAT, "table", "why", "maybe-output", *FORMS),
+    ),
+}  # fmt: skip
+
+
+def add_commands(commands: Any) -> None:
+    """Add these commands to argparse's sub-parsers."""
+    for name, (about, options) in COMMANDS.items():
+        parser = commands.add_parser(
+            name, help=about[0].lower() + about[1:-1], description=about, allow_abbrev=False
+        )
+        for option in options:
+            flags, settings = OPTIONS[option]
+            parser.add_argument(*flags, **settings)
