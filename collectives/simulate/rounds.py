@@ -2,9 +2,11 @@
 
 A round begins when the last rank has finished the one before. In it
 
-- all transfers between the same two ranks are one message; it takes start-up (``overhead``) + the latencies of
-  the links on its way + the longest time that any of these links needs for all bytes that this round sends
-  over it (bytes / bandwidth);
+- all transfers of one group between the same two ranks are one message; it takes start-up + the latencies of the
+  links on its way + the longest time that any of these links needs for all bytes that this round sends over it
+  (bytes / bandwidth);
+- start-up is ``overhead`` for every ``ports`` messages that its sender starts, or its receiver takes in, whoever
+  has more: with one port they come one after the other, as in the alpha-beta-gamma model;
 - a rank finishes when its last message is in, plus ``gamma`` seconds for each byte that it folds; copies on
   one rank are free;
 - the round lasts until the last rank has finished. A rank is idle when it has finished, its own
@@ -50,14 +52,14 @@ class Synchronous:
     that a step costs only what it touches."""
 
     def __init__(
-        self, network: Network, slow: Floats, *, overhead: float, gamma: float, jitter: float, seed: int,
-        recorder: Recorder,
+        self, network: Network, slow: Floats, *, overhead: float, ports: float, gamma: float, jitter: float,
+        seed: int, recorder: Recorder,
     ) -> None:  # fmt: skip
         self.network, self.slow, self.recorder = network, slow, recorder
-        self.overhead, self.gamma, self.jitter = overhead, gamma, jitter
+        self.overhead, self.ports, self.gamma, self.jitter = overhead, ports, gamma, jitter
         self.random = np.random.default_rng(seed)
         self.load = np.zeros_like(network.carried)
-        self.folding, self.done, self.busy = (np.zeros(len(slow)) for _ in range(3))
+        self.folding, self.done, self.busy, self.count = (np.zeros(len(slow)) for _ in range(4))
         self.now, self.round = 0.0, 0
 
     def run(self, schedule: Schedule, slot_bytes: float) -> Outcome:
@@ -86,9 +88,19 @@ class Synchronous:
                 link[where] = np.take_along_axis(path, slowest, axis=1)[:, 0]
         for _, path in parts:
             self.load[path] = 0.0
-        start = self.overhead * np.maximum(self.slow[m.src], self.slow[m.dst])
+        start = self.overhead * self._turns(m) * np.maximum(self.slow[m.src], self.slow[m.dst])
         seconds = start + self.network.latencies(parts) + worst
         return _Step(m, seconds, link, *self._folds(moves, slot_bytes, m.dst))
+
+    def _turns(self, m: Messages) -> Floats:
+        """How many start-ups each message waits for, its own included."""
+        most = np.zeros(len(m.src))
+        for end in (m.src, m.dst):
+            np.add.at(self.count, end, 1.0)
+            most = np.maximum(most, self.count[end])
+            self.count[end] = 0.0
+        turns: Floats = np.maximum(np.ceil(most / self.ports), 1.0)
+        return turns
 
     def _folds(self, moves: Moves, slot_bytes: float, receiver: Ints) -> tuple[Ints, Floats, Floats, Floats]:
         """Ranks that fold, for how long and how many bytes, and how long each message's receiver does."""

@@ -23,21 +23,24 @@ GAMMA = 1 / 50e9  # s for each byte folded: two reads and a write, at 150 GB/s i
 
 def simulate(
     schedule: Schedule, nbytes: float, topology: Topology, *, model: str = "rounds", placement: Placement = "block",
-    overhead: float = OVERHEAD, gamma: float = GAMMA, slow: Mapping[int, float] | None = None,
-    jitter: float = 0.0, seed: int = 0, loggp: LogGP | None = None, record: bool = False,
+    overhead: float = OVERHEAD, ports: float = 1, gamma: float = GAMMA,
+    slow: Mapping[int, float] | None = None, jitter: float = 0.0, seed: int = 0, loggp: LogGP | None = None, record: bool = False,
 ) -> Simulation:  # fmt: skip
     """How long ``schedule`` takes on ``topology``, and where the time goes.
 
     ``nbytes``: of the collective's larger buffer on a rank, of which every slot is an equal share (an allgather's
     whole result; a barrier: 0). ``model``: "rounds" (see the module of that name) or "loggp" (likewise;
-    without ``loggp`` its o is ``overhead``). ``overhead``: start-up seconds of a message. ``gamma``: seconds for
-    each byte folded. ``slow``: factors of stragglers, by rank. ``jitter``: relative noise of message times,
-    drawn from ``seed``. ``record``: keep every event.
+    without ``loggp`` its o is ``overhead``). ``overhead``: start-up seconds of a message. ``ports``: messages that
+    a rank can start, and take in, in that time (model "rounds"; inf: any number). ``gamma``: seconds for each
+    byte folded. ``slow``: factors of stragglers, by rank. ``jitter``: relative noise of message times, drawn
+    from ``seed``. ``record``: keep every event. ValueError says what is wrong, and names a pair of ranks that a
+    cut link keeps apart.
     """
     _require(model in MODELS, f"unknown model {model!r}; known: {', '.join(MODELS)}")
     _require(math.isfinite(nbytes) and nbytes >= 0, f"nbytes must be 0 or more, got {nbytes}")
     for name, value in (("overhead", overhead), ("gamma", gamma), ("jitter", jitter)):
         _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, got {value}")
+    _require(ports >= 1, f"ports must be 1 or more, got {ports}")
     hosts = place(topology, schedule.n, placement)
     factors = _factors(schedule.n, slow or {})
     network, recorder = Network(topology, hosts), Recorder(record)
@@ -45,8 +48,9 @@ def simulate(
     if model == "rounds":
         start, cuts = overhead * factors.min(), topology.cuts()
         run = Synchronous(
-            network, factors, overhead=overhead, gamma=gamma, jitter=jitter, seed=seed, recorder=recorder
-        )
+            network, factors, overhead=overhead, ports=ports, gamma=gamma, jitter=jitter, seed=seed,
+            recorder=recorder,
+        )  # fmt: skip
     else:
         params = loggp or LogGP(o=overhead)
         start, cuts = 2 * params.o * factors.min() + params.L, [_cards(topology, params)]

@@ -12,12 +12,14 @@ from ringleader.collectives.topology.base import Floats
 
 
 class Moves(NamedTuple):
-    """Who sends whom how many slots, and whether they are folded: all that time depends on."""
+    """Who sends whom how many slots, in which of the round's groups, and whether they are folded: all that time
+    depends on."""
 
     src: Ints
     dst: Ints
     slots: Ints
     folds: Ints
+    group: Ints
 
     def pick(self, which: Ints) -> Moves:
         return Moves(*(vector[which] for vector in self))
@@ -26,10 +28,10 @@ class Moves(NamedTuple):
 def steps(round: Round) -> Iterator[tuple[int, Moves]]:
     """(times, moves) in order. Where repetitions leave transfers out (no wrap), a new step begins whenever
     one sets in or drops out, so a pipeline's steady state is one step."""
-    moves = Moves(*(np.concatenate(v) for v in zip(*map(_moves, round.groups)))) if round.groups else None
-    if moves is None:
-        yield round.times, Moves(*(np.empty(0, np.int64) for _ in range(4)))
+    if not round.groups:
+        yield round.times, Moves(*(np.empty(0, np.int64) for _ in Moves._fields))
         return
+    moves = Moves(*(np.concatenate(v) for v in zip(*(_moves(g, i) for i, g in enumerate(round.groups)))))
     first, last = (np.concatenate(v) for v in zip(*(_present(g, round.times) for g in round.groups)))
     if (first == 0).all() and (last == round.times - 1).all():
         yield round.times, moves
@@ -44,8 +46,10 @@ def steps(round: Round) -> Iterator[tuple[int, Moves]]:
         yield stop - start, moves.pick(active)
 
 
-def _moves(g: Transfers) -> Moves:
-    return Moves(g.src, g.dst, np.full(len(g.src), g.width), (g.order != COPY).astype(np.int64))
+def _moves(g: Transfers, number: int) -> Moves:
+    count = len(g.src)
+    folds = (g.order != COPY).astype(np.int64)
+    return Moves(g.src, g.dst, np.full(count, g.width), folds, np.full(count, number))
 
 
 def _present(g: Transfers, times: int) -> tuple[Ints, Ints]:
@@ -62,7 +66,7 @@ def _present(g: Transfers, times: int) -> tuple[Ints, Ints]:
 
 
 class Messages(NamedTuple):
-    """One message for each pair of ranks that has something to send."""
+    """What travels together from one rank to another."""
 
     src: Ints
     dst: Ints
@@ -70,8 +74,9 @@ class Messages(NamedTuple):
 
 
 def messages(moves: Moves, n: int, slot_bytes: float) -> Messages:
-    """Moves between the same two ranks travel together; moves on one rank are none."""
+    """Moves of one group between the same two ranks travel together, as lower makes them; moves on one rank are
+    none."""
     crossing = moves.src != moves.dst
-    src, dst, slots = (vector[crossing] for vector in moves[:3])
-    pairs, which = np.unique(src * n + dst, return_inverse=True)
-    return Messages(pairs // n, pairs % n, np.bincount(which, slots, len(pairs)) * slot_bytes)
+    src, dst, slots, group = (v[crossing] for v in (moves.src, moves.dst, moves.slots, moves.group))
+    ends, which = np.unique((group * n + src) * n + dst, return_inverse=True)
+    return Messages(ends // n % n, ends % n, np.bincount(which, slots, len(ends)) * slot_bytes)

@@ -89,10 +89,10 @@ def _started(known: Algorithm, choice: Choice, n: int, ports: int) -> tuple[int,
     """
     rounds = started = 0
     for r in known.rounds(**known.arguments(n, 0, choice.parameters)):
-        src, dst = (np.concatenate([getattr(g, end) for g in r.groups]) for end in ("src", "dst"))
-        pairs = np.unique((src * n + dst)[src != dst])
-        if len(pairs):
-            busiest = max(np.bincount(pairs // n).max(), np.bincount(pairs % n).max())
+        crossing = [g.pick(g.src != g.dst) for g in r.groups]
+        ends = np.concatenate([np.unique(g.src * n + g.dst) for g in crossing])  # a message each
+        if len(ends):
+            busiest = max(np.bincount(ends // n).max(), np.bincount(ends % n).max())
             rounds += r.times
             started += r.times * -(-int(busiest) // ports)
     return rounds, started

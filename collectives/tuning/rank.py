@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from ringleader.collectives.cost import closed_cost
+from ringleader.collectives.registry import find
 from ringleader.collectives.tuning.choice import Choice, candidates
 from ringleader.collectives.tuning.model import Model, Prediction, Predictor
 
@@ -15,11 +16,17 @@ DEFAULT = Model()
 def ranked(
     every: Iterable[Choice], collective: str, n: int, nbytes: int, model: Predictor
 ) -> list[Prediction]:
-    """Those that ``model`` can price, fastest first; of equally fast ones the one with fewer rounds, then by
-    name, then by parameters."""
+    """Those that ``model`` can price, fastest first; of equally fast ones the one with fewer rounds, then that
+    with fewer pieces to keep apart, then by name and parameters."""
+
+    def pieces(choice: Choice) -> int:
+        known = find(collective, choice.algorithm)
+        return known.slots(**known.arguments(n, 0, choice.parameters))
+
     priced = (model.predict(collective, choice, n, nbytes) for choice in every)
     return sorted(
-        (p for p in priced if p is not None), key=lambda p: (p.seconds, p.rounds, p.choice.sort_key)
+        (p for p in priced if p is not None),
+        key=lambda p: (p.seconds, p.rounds, pieces(p.choice), p.choice.sort_key),
     )
 
 
