@@ -1,4 +1,4 @@
-"""Run the commands that README.md and CONTRIBUTING.md show, so that docs and CI cannot drift apart.
+"""Run the commands that README.md, CONTRIBUTING.md and docs/ show, so that docs and CI cannot drift apart.
 
 A fenced block behind a line ``<!-- ci:NAME -->`` is run with bash, from the root of a fresh clone and in
 the virtual environment NAME, which is made empty the first time its name comes up. A Python block is
@@ -14,7 +14,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCS = ("README.md", "CONTRIBUTING.md")
+DOCS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"<!-- ci:(\w+)( expect)? -->\n```(\w*)\n(.*?)```", re.S)
 SECONDS = 1800
 

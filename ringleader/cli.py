@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from ringleader.runtime.training import TrainConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
 LATER = """not there yet: the commands bench and sample; the transports shm and nccl; kernels on a GPU. See
 CHANGELOG.md for what there is."""
@@ -117,7 +119,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explore(options: argparse.Namespace) -> int:
     try:
-        return explore.run(options)
+        code = explore.run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads the output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (ValueError, OSError) as error:
         fail(str(error), USAGE_ERROR)
 

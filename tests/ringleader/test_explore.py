@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from ringleader.collectives import COLLECTIVES, algorithms
@@ -59,7 +61,7 @@ def test_every_algorithm_is_listed_with_its_cost(capsys):
     code, text = run(capsys, "algorithms allreduce -n 6")
     assert code == 0
     assert "recursive-doubling" in text
-    assert "factors are above the lower bounds" in text
+    assert "how many times the lower bound" in text
 
 
 def test_cost_over_ranges_as_json_and_csv(capsys):
@@ -103,6 +105,22 @@ def test_simulate_names_the_bottleneck(capsys):
     assert slow["total_seconds"] == pytest.approx(14 * (moving + starting + 4e-6) + 7 * 5 * folding)
     noisy = "simulate allreduce/ring -n 8 -b 8M --on ring --jitter 0.3 --seed"
     assert rows(capsys, f"{noisy} 1") == rows(capsys, f"{noisy} 1") != rows(capsys, f"{noisy} 2")
+
+
+def test_simulate_shows_the_rounds(capsys):
+    listed = rows(capsys, "simulate allreduce/ring -n 8 -b 8M --on ring --rounds")
+    assert [(r["first_round"], r["rounds"]) for r in listed] == [(0, 7), (7, 7)]
+    (whole,) = rows(capsys, "simulate allreduce/ring -n 8 -b 8M --on ring")
+    assert sum(r["rounds"] * r["round_seconds"] for r in listed) == pytest.approx(whole["total_seconds"])
+    assert listed[0]["waits_for"] == "host 0 -> host 1"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m ringleader cost allreduce -n 2-200 | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[0].startswith("algorithm")
+    assert done.stdout.splitlines()[1] in ("0", "141")  # 0 if all fitted into the pipe
+    assert done.stderr == ""
 
 
 def test_degraded_and_cut_links(capsys):
@@ -166,6 +184,7 @@ def test_tune_saves_a_table_and_says_why(capsys, tmp_path):
         ("simulate allreduce/ring --placement 0,0,1,2,3,4,5,6", "0"),
         ("simulate allreduce/ring --slow x", "write rank and factor like 3=2.5"),
         ("simulate allreduce/ring --slow 9=2", "9"),
+        ("simulate allreduce/ring --ports 0", "ports must be 1 or more"),
         ("verify nowhere.xml", "there is no file nowhere.xml"),
         ("draw allreduce -o x.svg", "draw shows one algorithm"),
         ("draw allreduce/ring -o x.gif", ".svg"),
