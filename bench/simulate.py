@@ -17,7 +17,9 @@ from ringleader.collectives import build, registry, simulate, topology
 
 NBYTES = 64 << 20
 REPEATS = 3
-RUNS = (  # model, algorithm, parameters, topology, rank counts
+RUNS: tuple[
+    tuple[str, str, dict[str, int], str, tuple[int, ...]], ...
+] = (  # model, algorithm, parameters, topology, rank counts
     ("rounds", "hierarchical", {"group": 64}, "fat-tree", (8, 128, 2048, 32768, 131072)),
     ("rounds", "ring", {}, "torus", (8, 128, 2048, 32768, 131072)),
     ("loggp", "hierarchical", {"group": 64}, "fat-tree", (8, 128, 1024, 4096)),

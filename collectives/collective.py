@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,12 @@ class Collective:
     rooted: bool = False
     one_way: bool = False
     at_least_once: bool = False
+
+    @cached_property
+    def folds(self) -> bool:
+        """Does it combine values of several ranks, or only move them?"""
+        promise = self.promise(3, 1, 0)
+        return bool(np.any(promise.hi - promise.lo > 1))
 
 
 def _grid(n: int, slots: int) -> tuple[Ints, Ints]:

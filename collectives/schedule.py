@@ -143,7 +143,7 @@ class Schedule:
 
     ``collective`` is what the schedule promises (None: a fragment, to be composed). ``ordered``: folds
     keep rank order, so the operation need not commute. ``scratch``: scratch slots a rank needs; scratch
-    slot s is as large as slot s mod ``slots`` of a block.
+    slot s is as large as slot s mod ``slots`` of a block. Rounds in which nothing moves are left out.
     """
 
     n: int
@@ -162,7 +162,8 @@ class Schedule:
                 f"got n={self.n}, slots={self.slots}, root={self.root}"
             )
         rounds = tuple(Round(tuple(self._resolve(g) for g in r.groups), r.times) for r in self.rounds)
-        object.__setattr__(self, "rounds", tuple(r for r in rounds if r.times > 0))
+        moving = (r for r in rounds if r.times > 0 and any(len(g.src) for g in r.groups))
+        object.__setattr__(self, "rounds", tuple(moving))
 
     def _resolve(self, group: Transfers) -> Transfers:
         """In-place collectives have one buffer; a window not given is the whole of the larger buffer."""
@@ -187,7 +188,9 @@ class Schedule:
     def keeps_blocks(self) -> bool:
         """Blocks never change place nor pass through scratch, so they need not be equally large."""
         return not self.scratch and all(
-            g.source != g.target or bool(np.all(g.src_slot == g.dst_slot)) for r in self.rounds for g in r.groups
+            g.source != g.target or bool(np.all(g.src_slot == g.dst_slot))
+            for r in self.rounds
+            for g in r.groups
         )
 
     def expand(self) -> Iterator[tuple[Transfers, ...]]:

@@ -48,8 +48,8 @@ class Verdict:
         s = self.schedule
         what = f"{s.collective.name if s.collective else 'fragment'} {s.name!r} on {s.n} ranks"
         if self:
-            order = ", in rank order" if s.ordered else ""
-            return f"{what}: proved in {len(s)} rounds{order}"
+            order = ", in rank order" if s.ordered and s.collective and s.collective.folds else ""
+            return f"{what}: proved in {len(s)} round{'s' * (len(s) != 1)}{order}"
         where = "at the end" if self.round is None else f"in round {self.round}"
         return f"{what}: wrong {where}, rank {self.rank}, slot {self.slot}: {self.fault}"
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ringleader.collectives import COLLECTIVES, Schedule, algorithms, build, find
+from ringleader.collectives import COLLECTIVES, Schedule, algorithms, build, find, import_msccl
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MOST_VALUES = 100_000  # of a range; more is a typing error
@@ -107,8 +107,6 @@ def _targets(text: str) -> list[Target]:
 
 
 def _from_file(path: Path) -> Target:
-    from ringleader.collectives.exchange import import_msccl  # late: most commands need no XML
-
     if not path.is_file():
         raise ValueError(
             f"there is no file {path}; give MSCCL-IR as .xml, or an algorithm like allreduce/ring"

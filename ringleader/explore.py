@@ -4,39 +4,56 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ringleader import arguments
 from ringleader.arguments import Target
-from ringleader.collectives import COLLECTIVES, find, verify, verify_programs
-from ringleader.collectives.bounds import bounds
-from ringleader.collectives.cost import Cost, cost, cost_of
-from ringleader.collectives.registry import Algorithm
+from ringleader.collectives import (
+    COLLECTIVES,
+    Cost,
+    Model,
+    Simulation,
+    Table,
+    bounds,
+    cost,
+    cost_of,
+    draw,
+    export_msccl,
+    export_trace,
+    find,
+    simulate,
+    topology,
+    tune,
+    verify,
+    verify_programs,
+)
 from ringleader.table import Row, show
 
 Item = TypeVar("Item")
 QUIET = 20  # steps below which no progress bar is worth showing
+FACTORS = """factors: how many times the lower bound, that of rounds for one message a rank at a time
+(several at once can take fewer). rank order: operations need not commute."""
 
 
 def algorithms_command(options: argparse.Namespace) -> int:
     """What there is, and what it costs."""
     rows = []
     for target in options.targets:
-        known: Algorithm = find(target.collective, target.name)
+        known = find(target.collective, target.name)
         own = [p for p in known.parameters if p not in ("n", "root")]
         rows.append(
             {
                 "algorithm": str(target),
                 **_factors(_cost(target, options.ranks[0], options.sizes[0]), target, options.ranks[0]),
-                "rank_order": known.ordered,
+                "rank_order": known.ordered if known.collective.folds else None,
                 "parameters": ", ".join(own),
             }
         )
     show(rows, options.form)
     if options.form == "table":
-        print(f"\n{options.ranks[0]} ranks, {options.sizes[0]:,} bytes; factors are above the lower bounds")
+        print(f"\n{options.ranks[0]} ranks, {options.sizes[0]:,} bytes; {FACTORS}")
     return 0
 
 
@@ -111,10 +128,7 @@ def cost_command(options: argparse.Namespace) -> int:
 
 def simulate_command(options: argparse.Namespace) -> int:
     """Time on a topology, where it is spent, and how far from what the topology allows."""
-    from ringleader.collectives.simulate import Simulation, simulate
-    from ringleader.collectives.topology import topology
-
-    rows = []
+    rows: list[Row] = []
     result: Simulation | None = None
     for target, n, nbytes in steps(_grid(options)):
         where = topology(options.on, ranks=n)
@@ -123,32 +137,40 @@ def simulate_command(options: argparse.Namespace) -> int:
         if options.cut:
             where = where.without(options.cut)
         result = simulate(
-            target.build(n), nbytes, where, model=options.model, placement=options.placement,
+            target.build(n), nbytes, where, model=options.model, placement=options.placement, ports=options.ports,
             slow=dict(options.slow), jitter=options.jitter, seed=options.seed, record=bool(options.trace),
         )  # fmt: skip
-        link, load, busy = result.bottleneck
-        rows.append(
-            {
-                "algorithm": str(target), "n": n, "bytes": nbytes, "topology": where.name,
-                "total_seconds": result.total, "topology_factor": result.ratio,
-                "busiest_link": link, "link_bytes": load, "link_busy": busy, "idle": float(result.idle.mean()),
-            }
-        )  # fmt: skip
+        rows += _by_round(target, result) if options.rounds else [_in_all(target, result)]
     show(rows, options.form)
     if options.trace and result is not None:
-        from ringleader.collectives.exchange import export_trace
-
         export_trace(result, options.trace)
         print(f"wrote {options.trace}; open it in Perfetto", file=sys.stderr)
     return 0
 
 
+def _in_all(target: Target, result: Simulation) -> Row:
+    link, load, busy = result.bottleneck
+    return {
+        "algorithm": str(target), "n": result.schedule.n, "bytes": result.nbytes, "topology": result.topology.name,
+        "total_seconds": result.total, "topology_factor": result.ratio,
+        "busiest_link": link, "link_bytes": load, "link_busy": busy, "idle": float(result.idle.mean()),
+    }  # fmt: skip
+
+
+def _by_round(target: Target, result: Simulation) -> Iterator[Row]:
+    """A line for every run of equal rounds."""
+    first = 0
+    for times, seconds, link in result.rounds:
+        yield {
+            "algorithm": str(target), "n": result.schedule.n, "bytes": result.nbytes,
+            "topology": result.topology.name, "first_round": first, "rounds": times, "round_seconds": seconds,
+            "waits_for": "-" if link < 0 else result.topology.link_name(link),
+        }  # fmt: skip
+        first += times
+
+
 def draw_command(options: argparse.Namespace) -> int:
     """One picture, or the page that steps through a schedule, by the suffix of the file."""
-    from ringleader.collectives import draw
-    from ringleader.collectives.simulate import simulate
-    from ringleader.collectives.topology import topology
-
     path, what = Path(options.output), options.what
     if what == "curves":
         draw.curves(_curve_rows(options), path, x="ranks" if len(options.ranks) > 1 else "bytes")
@@ -164,7 +186,7 @@ def draw_command(options: argparse.Namespace) -> int:
     schedule = target.build(n, options.root)
     where = topology(options.on, ranks=n)
     if path.suffix == ".html":
-        draw.page(schedule, path, topology=where, nbytes=nbytes)
+        draw.page(schedule, path, where, nbytes, options.placement)
     elif what == "ownership":
         draw.ownership(schedule, path)
     elif what == "links":
@@ -181,9 +203,6 @@ def draw_command(options: argparse.Namespace) -> int:
 
 
 def _curve_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    from ringleader.collectives.simulate import simulate
-    from ringleader.collectives.topology import topology
-
     rows = []
     for target, n, nbytes in steps(_grid(options)):
         done = simulate(target.build(n), nbytes, topology(options.on, ranks=n), placement=options.placement)
@@ -193,8 +212,6 @@ def _curve_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def export_command(options: argparse.Namespace) -> int:
     """A schedule as MSCCL-IR."""
-    from ringleader.collectives.exchange import export_msccl
-
     if len(options.targets) != 1:
         raise ValueError("export writes one algorithm, like allreduce/ring")
     target = options.targets[0]
@@ -205,8 +222,6 @@ def export_command(options: argparse.Namespace) -> int:
 
 def tune_command(options: argparse.Namespace) -> int:
     """The best algorithm for every rank count and size, by the model; or why it is the best."""
-    from ringleader.collectives.tuning import Model, Table, tune
-
     names = list(dict.fromkeys(t.collective for t in options.targets))
     if options.table:
         table = Table.load(options.table)
@@ -231,8 +246,10 @@ def tune_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _ranks(target: Target, options: argparse.Namespace) -> Iterable[int]:
-    return [target.schedule.n] if target.schedule is not None else options.ranks
+def _ranks(target: Target, options: argparse.Namespace) -> Sequence[int]:
+    """Those asked for; a schedule from a file has its own."""
+    ranks: list[int] = options.ranks
+    return ranks if target.schedule is None else [target.schedule.n]
 
 
 def _grid(options: argparse.Namespace) -> list[tuple[Target, int, int]]:

@@ -57,6 +57,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "model": (("--model",), {
         "choices": ("rounds", "loggp"), "default": "rounds",
         "help": "round-synchronous with contention (default), or LogGOPS per rank"}),
+    "ports": (("--ports",), {
+        "type": float, "default": 1, "help": "messages that a rank starts at once (default 1; inf: any number)"}),
     "slow": (("--slow",), {
         "action": "append", "default": [], "type": _typed(arguments.slow), "metavar": "RANK=FACTOR",
         "help": "a straggler"}),
@@ -69,6 +71,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         "action": "append", "default": [], "type": _typed(arguments.pair), "metavar": "A,B",
         "help": "no link between vertices A and B"}),
     "trace": (("--trace",), {"metavar": "FILE", "help": "write the last run as a Chrome trace, for Perfetto"}),
+    "rounds": (("--rounds",), {"action": "store_true", "help": "show the rounds, equal neighbours as one line"}),
     "what": (("--what",), {
         "choices": tuple(PICTURES), "default": "space-time",
         "help": "; ".join(f"{name}: {about}" for name, about in PICTURES.items())}),
@@ -95,8 +98,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "simulate": (
         "Time on a topology, the bottleneck link, the idle share.",
-        ("targets", "ranks", "sizes", "on", "placement", "model", "slow", "jitter", "seed", "degrade", "cut",
-         "trace", *FORMS),
+        ("targets", "ranks", "sizes", "on", "placement", "model", "ports", "slow", "jitter", "seed", "degrade", "cut",
+         "rounds", "trace", *FORMS),
     ),
     "draw": (
         "Draw a schedule as .svg or .png, or as a page to step through (.html).",

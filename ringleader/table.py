@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ringleader.collectives.topology.units import seconds_text
+
 Row = Mapping[str, Any]
 
 
@@ -51,7 +53,7 @@ def cell(name: str, value: Any) -> str:
     if name.endswith("bytes"):
         return in_bytes(value)
     if name.endswith("seconds"):
-        return in_seconds(value)
+        return seconds_text(value)
     if name.endswith("factor"):
         return f"{value:.2f}x"
     if name.endswith(("busy", "idle")):
@@ -68,10 +70,3 @@ def in_bytes(value: float) -> str:
             return f"{value:.4g}{unit}"
         value /= 1024
     return f"{value:.4g}T"
-
-
-def in_seconds(value: float) -> str:
-    for unit, factor in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if value >= factor:
-            return f"{value / factor:.4g} {unit}"
-    return f"{value / 1e-9:.4g} ns" if value else "0"

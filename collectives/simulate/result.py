@@ -12,6 +12,7 @@ from ringleader.collectives.schedule import Schedule
 from ringleader.collectives.topology import Topology
 from ringleader.collectives.topology.base import Floats, Ints
 from ringleader.collectives.topology.placement import Placement
+from ringleader.collectives.topology.units import bytes_text, seconds_text
 
 NOBODY = -1  # as peer of an event, or as link of a round
 MOST_EVENTS = 2_000_000
@@ -104,19 +105,16 @@ class Simulation:
 
     def __str__(self) -> str:
         d, b = self.as_dict(), self.bottleneck
-        above = "" if d["ratio"] is None else f", {self.ratio:.2f} times the bound of {_time(self.bound)}"
+        above = (
+            "" if d["ratio"] is None else f", {self.ratio:.2f} times the bound of {seconds_text(self.bound)}"
+        )
         return (
-            f"{d['collective'] or 'fragment'} {d['algorithm']!r} on {d['ranks']} ranks, {self.nbytes:g} bytes, "
+            f"{d['collective'] or 'fragment'} {d['algorithm']!r} on {d['ranks']} ranks, {bytes_text(self.nbytes)}, "
             f"on {d['topology']} ({self.model})\n"
-            f"{_time(self.total)} in {d['rounds']} rounds{above}\n"
-            f"busiest link: {b.link}, {b.nbytes:g} bytes, busy {b.share:.0%} of the time; "
+            f"{seconds_text(self.total)} in {d['rounds']} rounds{above}\n"
+            f"busiest link: {b.link}, {bytes_text(b.nbytes)}, busy {b.share:.0%} of the time; "
             f"ranks idle {d['idle']['mean']:.0%} on average"
         )
-
-
-def _time(seconds: float) -> str:
-    unit, factor = next((u for u in (("s", 1.0), ("ms", 1e3)) if seconds * u[1] >= 1), ("us", 1e6))
-    return f"{seconds * factor:.4g} {unit}"
 
 
 def in_a_row(rounds: Iterable[RoundTime]) -> list[RoundTime]:

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 from ringleader.collectives import COLLECTIVES, algorithms
+from ringleader.collectives.topology.units import seconds_text
 
 from ringleader import arguments
 from ringleader.cli import main
-from ringleader.table import in_bytes, in_seconds
+from ringleader.table import in_bytes
 
 
 def run(capsys, line):
@@ -50,7 +51,7 @@ def test_rank_counts():
 
 def test_units():
     assert [in_bytes(b) for b in (0, 1023, 1024, 5 << 20)] == ["0", "1023", "1K", "5M"]
-    assert [in_seconds(s) for s in (0, 2e-9, 1.5e-6, 0.25, 3)] == ["0", "2 ns", "1.5 us", "250 ms", "3 s"]
+    assert [seconds_text(s) for s in (0, 2e-9, 1.5e-6, 0.25, 3)] == ["0 s", "2 ns", "1.5 µs", "250 ms", "3 s"]
 
 
 def test_every_algorithm_is_listed_with_its_cost(capsys):
