@@ -90,6 +90,7 @@ class _Building:
         """Receives first, then sends, then local work: no rank waits before it has posted its round."""
         self.number, self.used = number, 0
         outgoing, incoming, local = _sort(self.rank, groups)
+        self._refuse_conflicts(incoming, local)
         read = {c for m in outgoing for src, _, _ in m.elements for c in each_cell((src,))}
         read |= {c for w in local for c in each_cell((w.source,))}
         writes = list(local)
@@ -105,6 +106,20 @@ class _Building:
         for message in outgoing:
             self.add("send", message.peer, tuple(src for src, _, _ in message.elements), ())
         self._apply(writes)
+
+    def _refuse_conflicts(self, incoming: list[_Message], local: list[_Write]) -> None:
+        """ValueError if several write to a cell of this rank without being one fold."""
+        orders: dict[tuple[str, int], set[int]] = {}
+        arriving = [(target, order) for m in incoming for _, target, order in m.elements]
+        for target, order in [*arriving, *((w.target, w.order) for w in local)]:
+            for cell in each_cell((target,)):
+                others = orders.setdefault(cell, set())
+                if order in others or (others and COPY in (order, *others)):
+                    raise ValueError(
+                        f"lower: in round {self.number} several transfers that are not one fold write to slot "
+                        f"{cell[1]} of {cell[0]} on rank {self.rank}; verify the schedule first"
+                    )
+                others.add(order)
 
     def _apply(self, writes: list[_Write]) -> None:
         """Local copies and folds, as if all read before any wrote."""

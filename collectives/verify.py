@@ -267,7 +267,7 @@ class State:
         """Leaves as r<rank>.<slot>, the first few of ``size``."""
         known = self.schedule.n * self.in_slots
         names = [
-            f"r{leaf // self.in_slots}.{leaf % self.in_slots}" if leaf < known else "an unwritten cell"
+            f"r{leaf // self.in_slots}.{leaf % self.in_slots}" if 0 <= leaf < known else "an unwritten cell"
             for leaf in leaves[:SHOWN]
         ]
         return " ".join(names) + (f" ... ({size} in all)" if size > SHOWN else "")

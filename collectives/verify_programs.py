@@ -1,9 +1,9 @@
 """Proof that the programs of all ranks together do what their schedule says, whatever the timing.
 
-Checked on the programs as they would run: every send meets a receive of the same slots; two instructions
-of a rank that touch one cell, one of them writing, are ordered by ``after``; all programs end, both when a
-send completes at once (eager) and when it waits for its receive (rendezvous); and the contents at the end
-are what the collective promises.
+Checked on the programs as they would run: all cells exist and fit; every send meets a receive of the same
+slots; two instructions of a rank that touch one cell, one of them writing, are ordered by ``after``; all
+programs end, both when a send completes at once (eager) and when it waits for its receive (rendezvous); and
+the contents at the end are what the collective promises.
 """
 
 from __future__ import annotations
@@ -23,33 +23,79 @@ def verify_programs(schedule: Schedule, programs: Sequence[Program] | None = Non
     if programs is None:
         programs = [lower(schedule, rank) for rank in range(schedule.n)]
     try:
+        for program in programs:
+            _well_formed(schedule, program)
         _matched(programs)
         for program in programs:
             _ordered(program)
         for rendezvous in (False, True):
             _Run(schedule, programs, rendezvous).to_the_end()
     except Fault as fault:
-        return Verdict(schedule, fault.text, None, fault.rank, fault.slot)
+        return Verdict(
+            schedule, fault.text, fault.round, fault.rank, fault.slot, fault.buffer, programs, fault.stuck
+        )
     return Verdict(schedule)
+
+
+def _well_formed(schedule: Schedule, program: Program) -> None:
+    """Cells exist and fit each other, the input stays as it is, nothing waits for what comes later."""
+    assert schedule.collective is not None
+    size = {
+        "input": 0 if schedule.collective.in_place else schedule.size("input"), STAGE: program.stage,
+        "output": schedule.size("output"), "scratch": min(schedule.scratch, program.scratch),
+    }  # fmt: skip
+    for number, i in enumerate(program.instructions):
+        what = f"ill-formed: instruction {number} ({i.kind})"
+        for c in (*i.src, *i.dst):
+            if fault := _misfit(c, i, size, program.slots):
+                text = f"{what} {fault}: {c.width} slots from {c.slot} of {c.buffer}"
+                raise Fault(program.rank, c.slot, text, c.buffer, i.round)
+        reads, writes = len(i.src), len(i.dst)
+        allowed = {
+            "send": reads > 0 == writes, "recv": writes > 0 == reads, "copy": reads == writes == 1,
+            "reduce": reads > 1 == writes,
+        }  # fmt: skip
+        if not allowed[i.kind]:
+            raise Fault(program.rank, 0, f"{what} reads {i.src} and writes {i.dst}", round=i.round)
+        if not all(0 <= a < number for a in i.after):
+            raise Fault(program.rank, 0, f"{what} waits for one that is not before it", round=i.round)
+
+
+def _misfit(c: Cells, i: Instruction, size: dict[str, int], slots: int) -> str | None:
+    """What is wrong with the cells ``c`` of ``i``; ``size``: slots of each buffer."""
+    if not 0 <= c.slot <= size.get(c.buffer, 0) - c.width:
+        return "uses slots that do not exist"
+    if c.buffer != STAGE and (c.slot - c.like) % slots:
+        return "takes slots for some of another size"
+    if c.buffer == "input" and c in i.dst:
+        return "writes to the input"
+    if i.kind in ("copy", "reduce") and _sizes((c,), slots) != _sizes(i.dst, slots):
+        return "combines slots whose size may differ"
+    return None
 
 
 def _matched(programs: Sequence[Program]) -> None:
     """The k-th message from a to b has the same slots at both ends."""
-    sent: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
-    received: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
+    sent: dict[tuple[int, int], list[Instruction]] = defaultdict(list)
+    received: dict[tuple[int, int], list[Instruction]] = defaultdict(list)
+    slots = programs[0].slots
     for p in programs:
         for i in p.instructions:
             if i.kind == "send":
-                sent[p.rank, i.peer].append(_sizes(i.src, p.slots))
+                sent[p.rank, i.peer].append(i)
             elif i.kind == "recv":
-                received[i.peer, p.rank].append(_sizes(i.dst, p.slots))
+                received[i.peer, p.rank].append(i)
     for a, b in sorted(sent.keys() | received.keys()):
         there, here = sent[a, b], received[a, b]
         if len(there) != len(here):
-            raise Fault(a, 0, f"sends {len(there)} messages to rank {b}, which receives {len(here)}")
-        for number, (x, y) in enumerate(zip(there, here, strict=True)):
+            extra = max(there, here, key=len)[min(len(there), len(here))]
+            text = f"sends {len(there)} messages to rank {b}, which receives {len(here)}"
+            raise Fault(a, 0, text, round=extra.round, stuck=((b, extra.round),))
+        for number, (send, recv) in enumerate(zip(there, here, strict=True)):
+            x, y = _sizes(send.src, slots), _sizes(recv.dst, slots)
             if x != y:
-                raise Fault(a, x[0], f"message {number} to rank {b} is slots {x}, but slots {y} are received")
+                text = f"message {number} to rank {b} is slots {x}, but slots {y} are received"
+                raise Fault(a, x[0], text, round=send.round, stuck=((b, recv.round),))
 
 
 def _sizes(cells: tuple[Cells, ...], slots: int) -> list[int]:
@@ -68,12 +114,14 @@ def _ordered(program: Program) -> None:
         before.append(done)
         for cell in each_cell(i.src):
             if cell in writer and not done >> writer[cell] & 1:
-                raise Fault(program.rank, cell[1], f"instruction {number} reads {cell[0]} too early")
+                text = f"instruction {number} reads {cell[0]} too early"
+                raise Fault(program.rank, cell[1], text, cell[0], i.round)
             readers[cell] |= 1 << number
         for cell in each_cell(i.dst):
             others = readers[cell] & ~(1 << number) | (1 << writer[cell] if cell in writer else 0)
             if others & ~done:
-                raise Fault(program.rank, cell[1], f"instruction {number} overwrites {cell[0]} while in use")
+                text = f"instruction {number} overwrites {cell[0]} while in use"
+                raise Fault(program.rank, cell[1], text, cell[0], i.round)
             writer[cell], readers[cell] = number, 0
 
 
@@ -94,12 +142,16 @@ class _Run:
         moving = True
         while moving:
             moving = sum(self._advance(p) for p in self.programs) > 0  # every one gets its turn
-        for p in self.programs:
-            if len(self.done[p.rank]) < len(p.instructions):
-                stuck = min(set(range(len(p.instructions))) - self.done[p.rank])
-                i = p.instructions[stuck]
-                how = "rendezvous" if self.rendezvous else "eager"
-                raise Fault(p.rank, 0, f"deadlock ({how}) at instruction {stuck}: {i.kind}, peer {i.peer}")
+        undone = {
+            p.rank: min(left) for p in self.programs
+            if (left := set(range(len(p.instructions))) - self.done[p.rank])
+        }  # fmt: skip
+        if undone:
+            first = {rank: self.programs[rank].instructions[at] for rank, at in undone.items()}
+            rank, i = next(iter(first.items()))
+            how = "rendezvous" if self.rendezvous else "eager"
+            text = f"deadlock ({how}) at instruction {undone[rank]}: {i.kind}, peer {i.peer}"
+            raise Fault(rank, 0, text, round=i.round, stuck=tuple((r, w.round) for r, w in first.items()))
         self.state.compare()
 
     def _advance(self, p: Program) -> bool:
