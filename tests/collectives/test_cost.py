@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from ringleader.collectives import COLLECTIVES, algorithms, build, find, fragment, registry, variants
+from helpers.library import VARIANTS
+from ringleader.collectives import COLLECTIVES, build, find, fragment, registry
 from ringleader.collectives.bounds import bounds
 from ringleader.collectives.cost import closed_cost, cost, cost_of
 from ringleader.collectives.library.allgather import ring as ring_rounds
@@ -14,12 +15,6 @@ from ringleader.collectives.library.allgather import ring as ring_rounds
 MOST = 130  # ranks
 BUILT = (1, 2, 3, 4, 7, 8, 13, 24)  # rank counts for which schedules are built here
 SIZE = 3 << 30  # bytes
-ALL = [
-    pytest.param(c, a, v, id="-".join([c, a, *map(str, v.values())]))
-    for c in COLLECTIVES
-    for a in algorithms(c)
-    for v in variants(c, a)
-]
 
 
 def roots(collective, n):
@@ -37,7 +32,7 @@ def ports(schedule):
     return most
 
 
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_no_price_is_below_the_bounds(collective, name, parameters):
     for n in range(1, MOST + 1):
         if n not in BUILT and closed_cost(collective, name, n, SIZE, **parameters) is None:
@@ -51,7 +46,7 @@ def test_no_price_is_below_the_bounds(collective, name, parameters):
             assert all(1 <= factor < math.inf for factor in price.factors(least).values())
 
 
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_a_closed_form_builds_nothing(collective, name, parameters, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("built")

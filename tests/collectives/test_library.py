@@ -1,25 +1,18 @@
 """Every algorithm of the library, with every parameter value it says is worth trying: proved and counted."""
 
 import pytest
+from helpers.library import VARIANTS
 from ringleader.collectives import (
     COLLECTIVES,
-    algorithms,
     build,
     count,
     find,
-    variants,
     verify,
     verify_programs,
 )
 
 MOST = 130  # ranks
 EVERY_ROOT = 33  # ranks up to which CI proves every root
-ALL = [
-    pytest.param(c, a, v, id="-".join([c, a, *map(str, v.values())]))
-    for c in COLLECTIVES
-    for a in algorithms(c)
-    for v in variants(c, a)
-]
 TIMEOUT = 600
 DAY = 24 * 3600  # for --exhaustive
 
@@ -29,7 +22,7 @@ def roots(collective, n):
 
 
 @pytest.mark.timeout(DAY)
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_proved_for_every_rank_count_and_root(collective, name, parameters, exhaustive):
     for n in range(1, (MOST if exhaustive else EVERY_ROOT) + 1):
         for root in roots(collective, n):
@@ -37,7 +30,7 @@ def test_proved_for_every_rank_count_and_root(collective, name, parameters, exha
 
 
 @pytest.mark.timeout(DAY)
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_programs_are_proved(collective, name, parameters, exhaustive):
     """Every root as well; beyond EVERY_ROOT ranks three of them."""
     for n in range(1, (MOST if exhaustive else EVERY_ROOT) + 1):
@@ -48,7 +41,7 @@ def test_programs_are_proved(collective, name, parameters, exhaustive):
 
 
 @pytest.mark.timeout(TIMEOUT)
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_the_closed_form_is_what_counting_finds(collective, name, parameters):
     algorithm = find(collective, name)
     if algorithm.count is None:

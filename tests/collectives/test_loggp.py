@@ -5,17 +5,12 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from ringleader.collectives import COLLECTIVES, algorithms, build, copy, fold, fragment, lower, variants
+from helpers.library import VARIANTS
+from ringleader.collectives import build, copy, fold, fragment, lower
 from ringleader.collectives.simulate import LogGP, simulate
 from ringleader.collectives.simulate.simulator import slot_bytes
 from ringleader.collectives.topology import place, topology
 
-ALL = [
-    pytest.param(c, a, v, id="-".join([c, a, *map(str, v.values())]))
-    for c in COLLECTIVES
-    for a in algorithms(c)
-    for v in variants(c, a)
-]
 B = 1e5
 GAMMA = 1e-11
 P = LogGP(L=2e-6, o=1.5e-6, g=3e-6, G=1e-10, O=2e-11)
@@ -249,7 +244,7 @@ PARAMETERS = [
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_equals_running_the_programs_event_by_event(collective, name, parameters):
     for n, p in itertools.product((2, 3, 5, 8, 13), PARAMETERS):
         t = topology("torus:3x3x2")

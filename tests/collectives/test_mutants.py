@@ -14,6 +14,7 @@ import pytest
 from helpers import delayed, meaning, mutants, rules, tally, trials
 from helpers.blindness import BLINDNESS
 from helpers.delayed import Hold, Outcome, run
+from helpers.library import ALGORITHMS
 from helpers.meaning import Case, combine
 from helpers.trials import Disagreement
 from ringleader.collectives import (
@@ -37,18 +38,18 @@ verify_programs_module = sys.modules[
 
 
 def test_enough_mutants():
-    assert len(tally.ALL) * tally.SCHEDULES >= 10_000
-    assert len(tally.ALL) * tally.PROGRAMS >= 2_000
+    assert len(ALGORITHMS) * tally.SCHEDULES >= 10_000
+    assert len(ALGORITHMS) * tally.PROGRAMS >= 2_000
 
 
-@pytest.mark.parametrize(("collective", "name"), tally.ALL)
+@pytest.mark.parametrize(("collective", "name"), ALGORITHMS)
 def test_schedules_are_judged_as_they_run(collective, name):
     found = list(tally.rows(tally.schedules(collective, name), tally.SCHEDULES))
     assert len(found) == tally.SCHEDULES
     assert {row.mutation for row in found} >= mutants.MUTATIONS.keys()
 
 
-@pytest.mark.parametrize(("collective", "name"), tally.ALL)
+@pytest.mark.parametrize(("collective", "name"), ALGORITHMS)
 def test_programs_are_judged_as_they_run(collective, name):
     found = list(tally.rows(tally.programs(collective, name), tally.PROGRAMS))
     assert len(found) == tally.PROGRAMS
@@ -84,7 +85,7 @@ def forbidden(*args, **kwargs):
 def test_running_needs_neither_verifier_nor_promise(collective, monkeypatch):
     for owner, method in ((State, "__init__"), (_Expressions, "__init__"), (Fault, "__init__")):
         monkeypatch.setattr(owner, method, forbidden)
-    whole = build(collective, next(a for c, a in tally.ALL if c == collective), 4)
+    whole = build(collective, next(a for c, a in ALGORITHMS if c == collective), 4)
     unpromised = replace(whole, collective=replace(whole.collective, promise=forbidden))
     with pytest.raises(AssertionError, match="must not ask"):
         verify(unpromised)

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers.library import ALGORITHMS
 from ringleader.collectives import (
     COLLECTIVES,
     Schedule,
@@ -22,8 +23,6 @@ from ringleader.collectives import (
 )
 from ringleader.collectives.library.allreduce import ring
 
-ALL = [(c, a) for c in COLLECTIVES for a in algorithms(c)]
-
 
 def unrolled(schedule):
     """Sent and reduced slots of the busiest rank, and rounds, counted transfer by transfer."""
@@ -40,7 +39,7 @@ def unrolled(schedule):
     return rounds, sent.max(), reduced.max()
 
 
-@pytest.mark.parametrize(("collective", "name"), ALL)
+@pytest.mark.parametrize(("collective", "name"), ALGORITHMS)
 def test_counting_the_compact_form_equals_unrolling_it(collective, name):
     for n in (1, 2, 3, 6, 13, 16):
         schedule = build(collective, name, n)

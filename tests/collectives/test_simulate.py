@@ -9,29 +9,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.library import VARIANTS
 from ringleader.collectives import (
-    COLLECTIVES,
     Round,
     Schedule,
-    algorithms,
     build,
     copy,
     fold,
     fragment,
     together,
-    variants,
 )
 from ringleader.collectives.simulate import LogGP, simulate
 from ringleader.collectives.simulate import result as results
 from ringleader.collectives.topology import topology
 from ringleader.collectives.tuning import Choice, Model
 
-ALL = [
-    pytest.param(c, a, v, id="-".join([c, a, *map(str, v.values())]))
-    for c in COLLECTIVES
-    for a in algorithms(c)
-    for v in variants(c, a)
-]
 ALPHA, GAMMA = 3e-6, 1e-11
 BANDWIDTH, LATENCY = 25e9, 1e-6
 MB = 1e6
@@ -78,7 +70,7 @@ def test_chain_broadcast_fills_and_empties_its_pipeline():
     assert s.link_bytes.max() == close(MB)
 
 
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_one_rank_takes_no_time(collective, name, parameters):
     s = timed(build(collective, name, 1, **parameters), MB, "switch")
     assert (s.total, s.bound, s.ratio) == (0, 0, 1)
@@ -133,7 +125,7 @@ def test_several_messages_of_a_rank_start_in_turn(ports, starts):
     assert timed(spread, MB, "switch", ports=ports).total == one_round(1, 2)
 
 
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_on_a_switch_it_is_the_flat_model(collective, name, parameters):
     """Where all messages of a round are alike; otherwise the flat model takes each maximum by itself."""
     nbytes = 0 if collective == "barrier" else 8_000_000
@@ -199,7 +191,7 @@ PLACES = [("torus:8x6x3", "random:1"), ("fat-tree:oversubscription=2", "cyclic")
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_compact_form_equals_expanded_form(collective, name, parameters):
     for n, (text, placement) in zip((2, 3, 8, 13, 31, 60, 97, 130), PLACES * 4):
         schedule = build(collective, name, n, n // 2, **parameters)
@@ -241,7 +233,7 @@ TOPOLOGIES = [
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("collective", "name", "parameters"), ALL)
+@pytest.mark.parametrize(("collective", "name", "parameters"), VARIANTS)
 def test_nothing_is_faster_than_the_bound(collective, name, parameters):
     for n in (2, 7, 12):
         for text in TOPOLOGIES:

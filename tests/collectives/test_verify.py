@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.library import ALGORITHMS
 from ringleader.collectives import (
     COLLECTIVES,
     Round,
     Schedule,
     VerificationError,
-    algorithms,
     build,
     copy,
     fold,
@@ -34,9 +34,6 @@ def test_hierarchical_over_every_group_size():
     for n in (12, 16):
         for group in range(1, n + 2):
             verify(build("allreduce", "hierarchical", n, group=group)).require()
-
-
-ALL = [(c, a) for c in COLLECTIVES for a in algorithms(c)]
 
 
 def allreduce(n, *rounds, slots=1, ordered=False):
@@ -108,7 +105,7 @@ def test_exscan_must_leave_rank_zero_alone():
     assert (verdict.rank, verdict.fault) == (0, "was promised to stay untouched but was written")
 
 
-@pytest.mark.parametrize(("collective", "name"), ALL)
+@pytest.mark.parametrize(("collective", "name"), ALGORITHMS)
 def test_dropping_any_transfer_is_noticed(collective, name):
     """No algorithm here sends anything that is not needed (barrier at n = 6 hears some ranks twice)."""
     n = {"barrier": 8}.get(collective, 6)

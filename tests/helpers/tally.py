@@ -1,5 +1,5 @@
 """All mutants of all algorithms, judged and counted. ``PYTHONPATH=tests python -m helpers.tally`` prints the
-tables that docs/evidence shows; a failure names the seed with which to see it again."""
+tables that docs/proof.md shows; a failure names the seed with which to see it again."""
 
 import random
 import time
@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ringleader.collectives import COLLECTIVES, Program, Schedule, algorithms, lower
+from ringleader.collectives import Program, Schedule, lower
 
+from helpers.library import ALGORITHMS
 from helpers.mutants import mutant, original
 from helpers.program_mutants import program_mutant
 from helpers.trials import Disagreement, Finding, judge, judge_programs
 
-ALL = [(c, a) for c in COLLECTIVES for a in algorithms(c)]
 SCHEDULES, PROGRAMS = 160, 60  # different mutants of each algorithm
 
 
@@ -91,10 +91,10 @@ def tally(of_schedules: int = SCHEDULES, of_programs: int = PROGRAMS) -> str:
     kinds = (("schedules", schedules, of_schedules), ("programs", programs, of_programs))
     for what, draw, count in kinds:
         start = time.process_time()
-        found = [row for c, a in ALL for row in rows(draw(c, a), count)]
+        found = [row for c, a in ALGORITHMS for row in rows(draw(c, a), count)]
         seconds = time.process_time() - start
         text += [
-            f"{len(found)} different mutants of the {what} of {len(ALL)} algorithms, {seconds:.0f} s on one core",
+            f"{len(found)} different mutants of the {what} of {len(ALGORITHMS)} algorithms, {seconds:.0f} s on one core",
             _table(Counter((r.verdict, r.collective) for r in found), "verdict"),
             _table(Counter((r.verdict, r.mutation) for r in found), "verdict"),
             _listed(Counter((r.verdict, r.shows) for r in found)),
