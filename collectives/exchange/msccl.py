@@ -14,6 +14,13 @@ from typing import NamedTuple
 
 from ringleader.collectives.collective import COLLECTIVES, Collective
 
+LONGEST_NAME = 100  # the executors have room for 255 bytes
+
+
+def printable(name: str) -> str:
+    """The name of an algorithm as it may stand in one line on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name[:LONGEST_NAME])
+
 
 class Kind(NamedTuple):
     """What a step of some type does. It receives first, then folds or copies, then sends on."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from ringleader.collectives.exchange.msccl import LAYOUTS, Chunks
+from ringleader.collectives.exchange.msccl import LAYOUTS, Chunks, printable
 from ringleader.collectives.lower import lower
 from ringleader.collectives.program import STAGE, Cells, Instruction, Program, each_cell
 from ringleader.collectives.schedule import Schedule
@@ -24,7 +24,6 @@ from ringleader.collectives.schedule import Schedule
 PRIVATE = "private"  # buffer in which a rank folds when it must leave its input alone
 SPARE = "spare"  # buffer for the operands of a fold that stand before its target
 MOST_CHUNKS = 71  # that a step may move, in the executors
-LONGEST_NAME = 100  # the executors have room for 255 bytes
 
 Peers = tuple[int, int]  # whom a threadblock sends to and receives from: they name it
 LOCAL: Peers = (-1, -1)
@@ -43,9 +42,9 @@ def export_msccl(schedule: Schedule, path: str | os.PathLike[str] | None = None)
     _exchange(gpus)
     in_place = schedule.collective.in_place
     attributes: dict[str, str | int] = {
-        "name": "".join(c if c.isprintable() else "?" for c in schedule.name)[:LONGEST_NAME],
-        "proto": "Simple", "nchannels": 1, "nchunksperloop": schedule.size("output"), "ngpus": schedule.n,
-        "coll": coll, "inplace": int(in_place), "outofplace": int(not in_place), "minBytes": 0, "maxBytes": 0,
+        "name": printable(schedule.name), "proto": "Simple", "nchannels": 1,
+        "nchunksperloop": schedule.size("output"), "ngpus": schedule.n, "coll": coll,
+        "inplace": int(in_place), "outofplace": int(not in_place), "minBytes": 0, "maxBytes": 0,
     }  # fmt: skip
     if schedule.collective.rooted:
         attributes["root"] = schedule.root

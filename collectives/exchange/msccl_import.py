@@ -95,13 +95,16 @@ class _Moves:
     def _start(self) -> None:
         """Inputs that cannot stay where our collective has them."""
         algo, ours = self.algo, self.algo.layout.collective
+        displaced: dict[int, list[int]] = defaultdict(list)
         for gpu, slot in sorted(self.found.displaced):
-            home = Cell(gpu, "o" if ours.in_place else "i", slot)
-            self._local([home], [Cell(gpu, "displaced", slot)], folds=False)
+            displaced[gpu].append(slot)
+        for gpu, slots in displaced.items():
+            homes = [Cell(gpu, "o" if ours.in_place else "i", slot) for slot in slots]
+            self._local(homes, [Cell(gpu, "displaced", slot) for slot in slots], folds=False)
         if algo.in_place and not ours.in_place:
             for gpu in range(algo.n):
-                for slot in range(algo.size("i")):
-                    self._local([Cell(gpu, "i", slot)], [Cell(gpu, "o", slot)], folds=False)
+                inputs = [Cell(gpu, "i", slot) for slot in range(algo.size("i"))]
+                self._local(inputs, [cell._replace(buffer="o") for cell in inputs], folds=False)
 
     def _cells(self, gpu: int, step: Step, end: str) -> list[Cell]:
         cells = self.algo.cells(gpu, step.src if end == "src" else step.dst, step.cnt)

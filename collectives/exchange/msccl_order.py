@@ -155,7 +155,7 @@ class _Accesses:
         self.clock: Clock = np.zeros(0, np.int32)
         self.writer: dict[Cell, int] = {}
         self.readers: dict[Cell, dict[int, int]] = defaultdict(dict)
-        self.input_readers: dict[Cell, dict[int, int]] = defaultdict(dict)  # never forgotten
+        self.input_readers: dict[Cell, dict[int, int]] = defaultdict(dict)  # since o, there, was last written
         self.overwritten: set[Cell] = set()  # chunks of o that hold more than the chunk of i of their number
 
     def check(self) -> None:
@@ -172,6 +172,20 @@ class _Accesses:
             for cell in dst:
                 self._write(number, cell)
             self._displace(number, src, dst)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Out of place, what is promised of ``o`` must have been written there: in our buffers, where ``i`` is the
+        same memory, ``verify`` could not tell."""
+        algo, ours = self.algo, self.algo.layout.collective
+        if algo.in_place or not ours.in_place:
+            return
+        promise = ours.promise(algo.n, algo.slots, algo.root)
+        for gpu, slot in np.argwhere(promise.lo >= 0).tolist():
+            cell = Cell(gpu, "o", slot)
+            if cell not in self.writer:
+                text = f"nothing is written to {algo.named(cell)}, which is promised a result"
+                raise ValueError(f"line {algo.line}: <algo inplace='0'>: {text}")
 
     def _clocks(self) -> Iterator[tuple[int, Clock]]:
         """Each step with how many steps are complete when it starts, for threadblocks that others wait for."""
@@ -232,10 +246,12 @@ class _Accesses:
         return wrong(self.algo.steps[number], text)
 
     def _displace(self, number: int, src: list[Cell], dst: list[Cell]) -> None:
-        """A copy of ``i`` to the same chunk of ``o`` does nothing if both share memory."""
+        """A copy of ``i`` to the same chunk of ``o`` does nothing if both share memory, which is right as long as
+        nothing else has been written there."""
         step = self.algo.steps[number]
-        pairs = list(zip(src, dst)) if step.type == "cpy" else []
-        idle = {cell for pair in pairs if pair[0]._replace(buffer="o") == pair[1] for cell in pair}
+        pairs = zip(src, dst) if step.type == "cpy" else ()
+        same = {(a, b) for a, b in pairs if a.buffer == "i" and a._replace(buffer="o") == b}
+        idle = {cell for pair in same if pair[1] not in self.overwritten for cell in pair}
         for cell in src if self.algo.layout.collective.in_place else []:
             if cell.buffer == "i" and cell not in idle:
                 self.input_readers[cell][step.block] = number
@@ -246,6 +262,6 @@ class _Accesses:
                 self.found.displaced.add((cell.gpu, cell.slot))
             elif cell.buffer == "o" and cell not in idle:
                 self.overwritten.add(cell)
-                readers = self.input_readers.get(cell._replace(buffer="i"), {})
+                readers = self.input_readers.pop(cell._replace(buffer="i"), {})
                 if not all(self._before(reader, number) for reader in readers.values()):
                     self.found.displaced.add((cell.gpu, cell.slot))

@@ -11,13 +11,13 @@ from xml.sax import SAXException, SAXParseException
 from xml.sax.handler import ContentHandler
 from xml.sax.xmlreader import InputSource
 
-from ringleader.collectives.exchange.msccl import KINDS, LAYOUTS, Algo, Chunks, Step, Threadblock
+from ringleader.collectives.exchange.msccl import KINDS, LAYOUTS, Algo, Chunks, Step, Threadblock, printable
 
 if TYPE_CHECKING:
     from xml.sax.xmlreader import AttributesImpl
 
 MOST_BYTES = 64 << 20
-MOST_CELLS = 1 << 22  # chunks of all gpus together, and chunks that all steps together move
+MOST_CELLS = 1 << 19  # chunks of all gpus together, and chunks that all steps together move
 NESTING = ("algo", "gpu", "tb", "step")
 
 
@@ -39,7 +39,9 @@ def read(path_or_text: str | bytes | os.PathLike[str]) -> Algo:
         raise ValueError(f"line {error.getLineNumber()}: not well-formed XML: {error.getMessage()}") from None
     except DefusedXmlException:
         raise ValueError(f"line {handler.line()}: document type and entities are not allowed here") from None
-    except (SAXException, LookupError, UnicodeError) as error:
+    except Refused:
+        raise
+    except (SAXException, LookupError, ValueError) as error:  # encodings that there are not, or not for XML
         raise ValueError(f"line {handler.line()}: not readable as XML: {_short(str(error))}") from None
     return handler.finished()
 
@@ -61,16 +63,20 @@ def _short(value: str) -> str:
     return repr(value if len(value) <= 40 else value[:37] + "...")
 
 
+class Refused(ValueError):
+    """What we say of the file ourselves, while it is parsed."""
+
+
 class _Element:
     """A start tag."""
 
     def __init__(self, name: str, attributes: AttributesImpl, line: int) -> None:
         self.name, self.attributes, self.line = name, attributes, line
 
-    def wrong(self, key: str | None, text: str) -> ValueError:
+    def wrong(self, key: str | None, text: str) -> Refused:
         """What to raise about attribute ``key``."""
         shown = f" {key}={_short(self.attributes[key])}" if key is not None else ""
-        return ValueError(f"line {self.line}: <{self.name}{shown}>: {text}")
+        return Refused(f"line {self.line}: <{self.name}{shown}>: {text}")
 
     def text(self, key: str) -> str:
         if key not in self.attributes:
@@ -126,9 +132,7 @@ class _Handler(ContentHandler):
             ids = self.ids[self.gpu]
             missing = set(range(len(ids))) - set(ids)
             if missing:
-                raise ValueError(
-                    f"line {self.line()}: </gpu>: gpu {self.gpu} has no threadblock {min(missing)}"
-                )
+                raise Refused(f"line {self.line()}: </gpu>: gpu {self.gpu} has no threadblock {min(missing)}")
 
     def _algo(self, e: _Element) -> None:
         layout = LAYOUTS[e.one_of("coll", tuple(LAYOUTS), "collective")]
@@ -142,7 +146,7 @@ class _Handler(ContentHandler):
         self.channels = e.integer("nchannels", 0)
         in_place = e.integer("inplace", 0, 1) == 1
         root = e.integer("root", 0, n - 1) if "root" in e.attributes else 0
-        name = e.attributes.get("name", "msccl")[:100]
+        name = printable(e.attributes.get("name", "msccl"))
         self.algo = Algo(name, layout, n, chunks // n if many else chunks, in_place, root, e.line)
 
     def _gpu(self, e: _Element) -> None:

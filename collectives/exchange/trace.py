@@ -70,12 +70,12 @@ def _slices(events: Iterable[Event]) -> Iterator[_Slice]:
 
 
 def _names(slices: list[_Slice], hosts: list[int]) -> Iterator[dict[str, Any]]:
-    """Ranks with their hosts, and tracks, in order."""
-    tracks = sorted({(s.event.rank, s.place["pid"], s.place["tid"], s.event.kind, s.lane) for s in slices})
-    for rank, pid in sorted({track[:2] for track in tracks}):
-        yield _name("process_name", pid, 0, name=f"rank {rank} on host {hosts[rank]}")
-        yield _name("process_sort_index", pid, 0, sort_index=rank)
-    for _, pid, tid, kind, lane in tracks:
+    """Ranks with their hosts, idle ones too, and tracks, in order."""
+    for rank, host in enumerate(hosts):
+        yield _name("process_name", 1 + rank, 0, name=f"rank {rank} on host {host}")
+        yield _name("process_sort_index", 1 + rank, 0, sort_index=rank)
+    tracks = sorted({(s.place["pid"], s.place["tid"], s.event.kind, s.lane) for s in slices})
+    for pid, tid, kind, lane in tracks:
         yield _name("thread_name", pid, tid, name=f"{kind} {lane + 1}" if lane else kind)
         yield _name("thread_sort_index", pid, tid, sort_index=tid)
 
