@@ -9,9 +9,10 @@ from ringleader.collectives.registry import find_collective
 
 
 class Bounds(NamedTuple):
-    """Lower bounds of what ``Cost`` counts, under the same names; bytes, except ``rounds``."""
+    """Lower bounds of what ``Cost`` counts, under the same names; bytes, except ``rounds`` and ``starts``."""
 
     rounds: int
+    starts: int
     sent: float
     reduced: float
     path_sent: float
@@ -63,8 +64,9 @@ def bounds(collective: str, n: int, nbytes: int, ports: int = 1) -> Bounds:
 
     ``rounds``: in every collective some rank must hear of all ranks, or all of one. Who sends to at most
     ``ports`` ranks in a round, and receives from as many, multiplies those reached by at most ports + 1:
-    ceil(log n) to that base. Chan et al., "Collective communication: theory, practice, and experience"
-    (2007), for one port; Bruck et al., "Efficient algorithms for all-to-all communications in multiport
+    ceil(log n) to that base. ``starts``: with k messages in a round those reached grow k + 1 fold at most, which is no
+    more than k doublings, so ceil(log2 n) whatever the ports. Chan et al., "Collective communication: theory,
+    practice, and experience" (2007), for one port; Bruck et al., "Efficient algorithms for all-to-all communications in multiport
     message-passing systems" (1997), for several.
 
     ``sent``, with p = n and of ``nbytes``: allreduce 2(p-1)/p: each element takes 2(p-1) messages until all
@@ -88,7 +90,7 @@ def bounds(collective: str, n: int, nbytes: int, ports: int = 1) -> Bounds:
         )
     path_sent = least.path_sent or least.sent
     sent, reduced, path = (share(n) * nbytes / n for share in (least.sent, least.reduced, path_sent))
-    return Bounds(_least_rounds(n, ports), sent, reduced, path, reduced)
+    return Bounds(_least_rounds(n, ports), (n - 1).bit_length(), sent, reduced, path, reduced)
 
 
 def _least_rounds(n: int, ports: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
+from numbers import Integral
 from typing import NamedTuple
 
 from ringleader.collectives.bounds import Bounds
@@ -12,6 +13,7 @@ from ringleader.collectives.count import Count, count
 from ringleader.collectives.registry import Algorithm, build, find
 from ringleader.collectives.schedule import Schedule
 
+MOST_COUNTED = 4096  # ranks up to which an algorithm without a closed form is built and counted
 MOST_TRIED = 512  # ranks up to which an algorithm is started to hear what it thinks of its parameters
 
 
@@ -22,6 +24,7 @@ class Cost(NamedTuple):
     """
 
     rounds: int
+    starts: int
     sent: float
     reduced: float
     path_sent: float
@@ -32,11 +35,12 @@ class Cost(NamedTuple):
     def terms(self, alpha: float, beta: float, gamma: float) -> tuple[float, float, float]:
         """The seconds that go to starting messages, moving bytes and reducing them.
 
-        ``alpha``: seconds a round, ``beta``: seconds a byte moved, ``gamma``: seconds a byte reduced, as in
-        Thakur, Rabenseifner and Gropp, "Optimization of Collective Communication Operations in MPICH" (2005),
-        section 3: ranks send and receive at the same time, and a round lasts as long as its busiest rank.
+        ``alpha``: seconds to start a message, ``beta``: seconds a byte moved, ``gamma``: seconds a byte reduced, as
+        in Thakur, Rabenseifner and Gropp, "Optimization of Collective Communication Operations in MPICH" (2005),
+        section 3: a rank can send one message and receive one at the same time, and a round lasts as long as its
+        busiest rank. Where a rank has several messages in a round, they are started one after the other.
         """
-        return self.rounds * alpha, self.path_sent * beta, self.path_reduced * gamma
+        return self.starts * alpha, self.path_sent * beta, self.path_reduced * gamma
 
     def time(self, alpha: float, beta: float, gamma: float) -> float:
         """Their sum: seconds in all."""
@@ -59,11 +63,17 @@ class Cost(NamedTuple):
 def cost(collective: str, name: str, n: int, nbytes: int, root: int = 0, **parameters: Hashable) -> Cost:
     """The price of algorithm ``name`` on ``n`` ranks, in bytes; counted only if it has no closed form.
 
+    ValueError for what ``build`` refuses, and for more than MOST_COUNTED ranks without a closed form.
+
     ``nbytes``: bytes of the larger of a rank's two buffers. Allreduce, broadcast, reduce, scan, exscan: the
     vector. Allgather, gather: the n blocks of the result. Reduce_scatter, scatter, alltoall: the n blocks that
     are given. A barrier moves nothing, so costs 0 bytes whatever ``nbytes`` says.
     """
     closed = closed_cost(collective, name, n, nbytes, root, **parameters)
+    if closed is None and n > MOST_COUNTED:
+        raise ValueError(
+            f"{collective} {name!r} has no closed form for {n} ranks, and for more than {MOST_COUNTED} it is not counted"
+        )
     return closed or cost_of(build(collective, name, n, root, **parameters), nbytes)
 
 
@@ -82,9 +92,9 @@ def require_sound(collective: str, name: str, n: int, root: int = 0, **parameter
     Beyond MOST_TRIED ranks even a first round may be large, and wrong values of parameters pass.
     """
     known = find(collective, name)
-    known.check(n, root, parameters)
-    if parameters and n <= MOST_TRIED:
-        _try(known, n, root, tuple(sorted(parameters.items())))
+    given = known.checked(n, root, parameters)
+    if given and n <= MOST_TRIED:
+        _try(known, int(n), int(root), tuple(sorted(given.items())))
     return known
 
 
@@ -100,14 +110,14 @@ def cost_of(schedule: Schedule, nbytes: int) -> Cost:
 
 
 def _priced(counted: Count, collective: Collective | None, n: int, nbytes: int, closed: bool) -> Cost:
-    if nbytes < 0:
-        raise ValueError(f"a buffer has at least 0 bytes, got {nbytes}")
+    if isinstance(nbytes, bool) or not isinstance(nbytes, Integral) or nbytes < 0:
+        raise ValueError(f"a buffer has 0 or more whole bytes, got {nbytes!r}")
     blocks = max(collective.blocks_in(n), collective.blocks_out(n)) if collective else 1
-    moved = 0 if collective is not None and collective.at_least_once else nbytes
+    moved = 0 if collective is not None and collective.at_least_once else int(nbytes)
     slots = blocks * counted.slots
     # Exact integers up to the one division, so that equal prices are equal floats.
     sent, reduced, path_sent, path_reduced = (
         amount * moved / slots
         for amount in (counted.sent, counted.reduced, counted.path_sent, counted.path_reduced)
     )
-    return Cost(counted.rounds, sent, reduced, path_sent, path_reduced, moved, closed)
+    return Cost(counted.rounds, counted.starts, sent, reduced, path_sent, path_reduced, moved, closed)

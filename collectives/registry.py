@@ -10,11 +10,13 @@ from functools import cached_property, lru_cache
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from ringleader.collectives.collective import COLLECTIVES, Collective
 from ringleader.collectives.count import Count
 from ringleader.collectives.schedule import Round, Schedule
 
 Rounds = Callable[..., Iterable[Round]]
+MOST = 1 << 20  # that a parameter may be
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class Algorithm:
     ordered: bool
     count: Callable[..., Count | None] | None
     tries: Mapping[str, Sequence[Hashable]]
+    least: Mapping[str, int]
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -43,20 +46,29 @@ class Algorithm:
         """Part of this library, so proved before it was released."""
         return self.rounds.__module__.startswith(__package__ + ".")
 
-    def check(self, n: int, root: int, given: Mapping[str, Hashable]) -> None:
-        """ValueError if there is no such rank count, root or parameter, or if a number is no number."""
-        what = self.collective.name
-        if n < 1:
+    def checked(self, n: int, root: int, given: Mapping[str, Any]) -> dict[str, Hashable]:
+        """``given`` as plain Python values. ValueError if there is no such rank count, root or parameter, or if a
+        parameter is not what it must be."""
+        what = f"{self.collective.name} {self.name!r}"
+        if _whole(n, f"{what}: rank count") < 1:
             raise ValueError(f"{what}: rank count must be at least 1, got {n}")
-        if not 0 <= root < n:
+        if not 0 <= _whole(root, f"{what}: root") < n:
             raise ValueError(f"{what}: root {root} is out of range for {n} ranks (0 ... {n - 1})")
         if unknown := sorted(set(given) - set(self.parameters)):
             takes = ", ".join(self.parameters)
-            raise ValueError(f"{what} {self.name!r} takes {takes}; not {', '.join(unknown)}")
-        for key, value in given.items():
-            default = self._signature.parameters[key].default
-            if isinstance(default, int) and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise ValueError(f"{what} {self.name!r}: {key} must be a whole number, got {value!r}")
+            raise ValueError(f"{what} takes {takes}; not {', '.join(unknown)}")
+        return {key: self._value(f"{what}: {key}", key, value) for key, value in given.items()}
+
+    def _value(self, name: str, key: str, value: Any) -> Hashable:
+        default = self._signature.parameters[key].default
+        if not isinstance(default, int):
+            return _plain(value)
+        number = _whole(value, name)
+        if number < self.least.get(key, number):
+            raise ValueError(f"{name} must be at least {self.least[key]}, got {number}")
+        if abs(number) > MOST:
+            raise ValueError(f"{name} must be at most {MOST}, got {number}")
+        return number
 
     def arguments(self, n: int, root: int, given: Mapping[str, Hashable]) -> dict[str, Any]:
         """All arguments of ``rounds`` (and of ``slots``, ``scratch``, ``count``), defaults filled in."""
@@ -67,8 +79,24 @@ class Algorithm:
 
     def closed_form(self, n: int, root: int, given: Mapping[str, Hashable]) -> Count | None:
         """Its count without building anything, if a formula is known for these arguments."""
-        self.check(n, root, given)
-        return None if self.count is None else self.count(**self.arguments(n, root, given))
+        known = self.checked(n, root, given)
+        return None if self.count is None else self.count(**self.arguments(n, root, known))
+
+
+def _whole(value: Any, name: str) -> int:
+    """A whole number of any kind as Python's; ValueError for others, and for truth values."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
+
+
+def _plain(value: Any) -> Any:
+    """Lists and arrays as tuples, numbers of numpy as Python's: hashable, and equal where they mean the same."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    return int(value) if isinstance(value, np.integer) else value
 
 
 _algorithms: dict[tuple[str, str], Algorithm] = {}
@@ -78,7 +106,7 @@ def algorithm(
     collective: str, *, name: str | None = None, ordered: bool = False,
     slots: Callable[..., int] = lambda **_: 1, scratch: Callable[..., int] = lambda **_: 0,
     count: Callable[..., Count | None] | None = None,
-    tries: Mapping[str, Sequence[Hashable]] | None = None,
+    tries: Mapping[str, Sequence[Hashable]] | None = None, least: Mapping[str, int] | None = None,
 ) -> Callable[[Rounds], Rounds]:  # fmt: skip
     """Register a function of ``n`` (and ``root``, ``chunks``, ... by name) that yields Rounds.
 
@@ -86,15 +114,16 @@ def algorithm(
     many scratch slots a rank needs. ``count`` gets them too and is what ``collectives.count`` would find,
     in closed form, without looking at the rounds; without it, or where it returns None, the schedule is
     counted. ``tries``: for each parameter of the algorithm's own, values worth trying: tests prove them, the
-    tuner compares them. ``ordered``: folds keep rank order, so operations need not commute. The name
-    is the function's, dashed. Registering a name again replaces it (notebooks do).
+    tuner compares them; ``least``: what a number must at least be. ``ordered``: folds keep rank order, so
+    operations need not commute. The name is the function's, dashed. Registering a name again replaces it
+    (notebooks do).
     """
     what = find_collective(collective)
 
     def register(rounds: Rounds) -> Rounds:
         key = name or rounds.__name__.replace("_", "-")
         _algorithms[what.name, key] = Algorithm(
-            what, key, rounds, slots, scratch, ordered, count, tries or {}
+            what, key, rounds, slots, scratch, ordered, count, tries or {}, least or {}
         )
         _build.cache_clear()
         return rounds
@@ -134,8 +163,8 @@ def build(collective: str, name: str, n: int, root: int = 0, **parameters: Hasha
     and what would be right.
     """
     known = find(collective, name)
-    known.check(n, root, parameters)
-    return _build(known, n, root, tuple(sorted(parameters.items())))
+    given = known.checked(n, root, parameters)
+    return _build(known, int(n), int(root), tuple(sorted(given.items())))
 
 
 @lru_cache(maxsize=256)

@@ -29,12 +29,13 @@ from ringleader.collectives import (
     verify,
     verify_programs,
 )
+from ringleader.collectives.cost import MOST_COUNTED, closed_cost
 from ringleader.table import Row, show
 
 Item = TypeVar("Item")
 QUIET = 20  # steps below which no progress bar is worth showing
-FACTORS = """factors: how many times the lower bound, that of rounds for one message a rank at a time
-(several at once can take fewer). rank order: operations need not commute."""
+FACTORS = """starts: messages that the busiest rank of each round starts or takes in one after the other, in all rounds.
+factors: how many times the lower bound. rank order: operations need not commute."""
 
 
 def algorithms_command(options: argparse.Namespace) -> int:
@@ -57,19 +58,33 @@ def algorithms_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _cost(target: Target, n: int, nbytes: int, root: int = 0) -> Cost:
+def _cost(target: Target, n: int, nbytes: int) -> Cost | None:
+    """None: no closed form is known, and it is too large to be counted."""
     if target.schedule is not None:
         return cost_of(target.build(n), nbytes)
-    return cost(target.collective, target.name, n, nbytes, root, **dict(target.parameters))
+    given = dict(target.parameters)
+    if n > MOST_COUNTED:
+        return closed_cost(target.collective, target.name, n, nbytes, **given)
+    return cost(target.collective, target.name, n, nbytes, **given)
 
 
-def _factors(price: Cost, target: Target, n: int) -> dict[str, Any]:
+def _factors(price: Cost | None, target: Target, n: int) -> dict[str, Any]:
+    names = (
+        "rounds",
+        "starts",
+        "starts_factor",
+        "sent_bytes",
+        "sent_factor",
+        "reduced_bytes",
+        "reduced_factor",
+    )
+    if price is None:
+        return dict.fromkeys(names)
     over = price.factors(bounds(target.collective, n, price.nbytes))
-    return {
-        "rounds": price.rounds, "rounds_factor": over["rounds"],
-        "sent_bytes": price.sent, "sent_factor": over["sent"],
-        "reduced_bytes": price.reduced, "reduced_factor": over["reduced"],
-    }  # fmt: skip
+    values = (
+        price.rounds, price.starts, over["starts"], price.sent, over["sent"], price.reduced, over["reduced"]
+    )  # fmt: skip
+    return dict(zip(names, values))
 
 
 def verify_command(options: argparse.Namespace) -> int:
@@ -111,15 +126,19 @@ def _summed(rows: Sequence[Row]) -> list[Row]:
 
 
 def cost_command(options: argparse.Namespace) -> int:
-    """Rounds, bytes and seconds in the alpha-beta-gamma model, by closed form where there is one."""
+    """Rounds, bytes and seconds in the alpha-beta-gamma model, by closed form where there is one, and the least
+    that is possible."""
+    model = Model(options.alpha, options.beta, options.gamma)
     rows = []
     for target, n, nbytes in steps(_grid(options)):
-        price = _cost(target, n, nbytes, 0)
+        price = _cost(target, n, nbytes)
+        least = bounds(target.collective, n, nbytes if price is None else price.nbytes)
         rows.append(
             {
                 "algorithm": str(target), "n": n, "bytes": nbytes, **_factors(price, target, n),
-                "model_seconds": price.time(options.alpha, options.beta, options.gamma),
-                "by": "closed form" if price.closed else "counting",
+                "least_starts": least.starts, "least_sent_bytes": least.sent, "least_reduced_bytes": least.reduced,
+                "model_seconds": None if price is None else price.time(model.alpha, model.beta, model.gamma),
+                "by": "too large to count" if price is None else "closed form" if price.closed else "counting",
             }
         )  # fmt: skip
     show(rows, options.form)

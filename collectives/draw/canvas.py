@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringleader.collectives.schedule import Schedule
+from ringleader.collectives.topology.units import seconds_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +62,11 @@ def plain(text: str) -> str:
 def printable(text: str) -> str:
     """One line, and nothing in it that cannot be shown or encoded."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def seconds_drawn(seconds: float) -> str:
+    """As text has it, which may have to be ASCII; a picture need not."""
+    return seconds_text(seconds).replace(" us", " µs")
 
 
 def caption(schedule: Schedule) -> str:

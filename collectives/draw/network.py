@@ -18,13 +18,14 @@ from ringleader.collectives.draw.canvas import (
     new_figure,
     plain,
     save,
+    seconds_drawn,
     shortened,
 )
 from ringleader.collectives.draw.routes import controls, curve, places, refuse_topology, spacing
 from ringleader.collectives.simulate import Simulation
 from ringleader.collectives.topology import Topology
 from ringleader.collectives.topology.base import Floats
-from ringleader.collectives.topology.units import bytes_text, seconds_text
+from ringleader.collectives.topology.units import bytes_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def link_load(simulation: Simulation, path: Target = None) -> Figure:
     topology = simulation.topology
     refuse_topology("link_load", topology)
     points = places(topology)
-    where = f"{bytes_text(simulation.nbytes)} on {shortened(topology.name)}: {seconds_text(simulation.total)} in all"
+    where = f"{bytes_text(simulation.nbytes)} on {shortened(topology.name)}: {seconds_drawn(simulation.total)} in all"
     lines = (caption(simulation.schedule), plain(where), plain(_bottleneck_text(simulation)))
     figure, axes, scale = _map(points, LETTER * max(map(len, lines)))
     width, height = figure.get_size_inches()
@@ -81,7 +82,7 @@ def _bottleneck_text(simulation: Simulation) -> str:
     ties = int(np.isclose(busy, busy.max(), rtol=1e-9).sum()) - 1
     also = f", as are {ties} more" if ties else ""
     return (
-        f"bottleneck ★ {link}: {bytes_text(nbytes)}, busy {seconds_text(float(busy.max()))} "
+        f"bottleneck ★ {link}: {bytes_text(nbytes)}, busy {seconds_drawn(float(busy.max()))} "
         f"({share:.0%} of the time){also}"
     )
 

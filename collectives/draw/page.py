@@ -18,16 +18,18 @@ from ringleader.collectives.draw.canvas import (
     check_suffix,
     description,
     printable,
+    seconds_drawn,
     shortened,
 )
 from ringleader.collectives.draw.contents import History, Message, refuse_large
 from ringleader.collectives.draw.routes import controls, places, refuse_topology, spacing
 from ringleader.collectives.schedule import Round, Schedule
 from ringleader.collectives.simulate import Simulation, simulate
+from ringleader.collectives.simulate.simulator import buffer_bytes
 from ringleader.collectives.topology import Topology, place
 from ringleader.collectives.topology.base import Floats
 from ringleader.collectives.topology.placement import Placement
-from ringleader.collectives.topology.units import bytes_text, seconds_text
+from ringleader.collectives.topology.units import bytes_text
 
 SCRIPTS = ("model.js", "diagram.js", "grid.js", "links.js", "view.js")  # in one element, in this order
 MAP = (640.0, 540.0)  # the drawing of the topology fits into this, in units of its own
@@ -151,7 +153,8 @@ def _load(history: History, topology: Topology, nbytes: float, placement: Placem
     rounds = [Round(groups) for groups, _ in zip(s.expand(), range(done))]
     runs = [simulate(replace(s, rounds=(r,)), nbytes, topology, placement=placement) for r in rounds]
     speed = topology.links.bandwidth.tolist()
-    total = seconds_text(sum(run.total for run in runs))
+    nbytes = buffer_bytes(s, nbytes)
+    total = seconds_drawn(sum(run.total for run in runs))
     return {
         **_drawing(topology, place(topology, s.n, placement).tolist()),
         "facts": printable(f"{bytes_text(nbytes)} on {topology.name}: {total} in all, round by round."),

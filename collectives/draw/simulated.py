@@ -16,6 +16,7 @@ from ringleader.collectives.draw.canvas import (
     check_suffix,
     plain,
     save,
+    seconds_drawn,
     shortened,
 )
 from ringleader.collectives.draw.contents import messages, refuse_large
@@ -29,7 +30,7 @@ from ringleader.collectives.draw.rounds import (
 )
 from ringleader.collectives.schedule import Schedule
 from ringleader.collectives.simulate import Event, Simulation
-from ringleader.collectives.topology.units import bytes_text, seconds_text
+from ringleader.collectives.topology.units import bytes_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def _seconds_figure(simulation: Simulation) -> Figure:
     flights = _flights(simulation.events)
     refuse_arrows(len(flights))
     where = f"{bytes_text(simulation.nbytes)} on {shortened(simulation.topology.name)}"
-    how = f"{MODELS[simulation.model]}: {seconds_text(simulation.total)} in all"
+    how = f"{MODELS[simulation.model]}: {seconds_drawn(simulation.total)} in all"
     axes = rank_axes(schedule.n, len(schedule), caption(schedule), plain(f"{where}, {how}"))
     _time_axis(axes, simulation)
     folding = _folding(schedule)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library.circulant import blocks_once
+from ringleader.collectives.library.gather import all_at_once
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, together
 
@@ -21,7 +22,7 @@ def ring(n: int) -> Iterator[Round]:
     yield copy(r, (r + 1) % n, slot=r).repeat(n - 1, shift=-1)
 
 
-@algorithm("allgather", ordered=True, count=lambda n: Count(int(n > 1), n - 1, 0, 1, n - 1, 0))
+@algorithm("allgather", ordered=True, count=lambda n: all_at_once(n, n - 1))
 def direct(n: int) -> Iterator[Round]:
     """Everyone sends its block to everyone: one round of n - 1 messages a rank."""
     src, dst = np.indices((n, n))
@@ -42,16 +43,19 @@ def bruck(n: int) -> Iterator[Round]:
         yield copy(r, (r - d) % n, slot=(r + i) % n)
 
 
-def doubling_counts(n: int) -> tuple[int, int]:
-    """Blocks that the busiest rank sends in recursive_doubling, and the sum of the busiest of each round."""
+def doubling_counts(n: int) -> tuple[int, int, int]:
+    """Blocks that the busiest rank sends in recursive_doubling, the sum of the busiest of each round, and the
+    messages beyond one a round."""
     distances = [1 << j for j in range((n - 1).bit_length())]
-    sent, path = sum(distances), 0  # rank 0 sends d in each round
+    sent, path, more = sum(distances), 0, 0  # rank 0 sends d in each round
     for d in distances:
         size = n % (2 * d) - d  # of the last group of a round, if it meets one of d ranks
-        path += max(d, size * -(-d // size)) if size > 0 else d
+        served = -(-d // size) if size > 0 else 1  # ranks there, by each of the last group
+        path += max(d, size * served) if size > 0 else d
+        more += served - 1
         if size > 0:
             sent = max(sent, sum(_blocks_sent(n, n - size, e) for e in distances))
-    return sent, path
+    return sent, path, more
 
 
 def _blocks_sent(n: int, rank: int, d: int) -> int:
@@ -62,8 +66,8 @@ def _blocks_sent(n: int, rank: int, d: int) -> int:
 
 
 def _recursive_doubling_count(n: int) -> Count:
-    sent, path = doubling_counts(n)
-    return Count((n - 1).bit_length(), sent, 0, 1, path, 0)
+    sent, path, more = doubling_counts(n)
+    return Count((n - 1).bit_length(), sent, 0, 1, path, 0, more)
 
 
 @algorithm("allgather", ordered=True, count=_recursive_doubling_count)

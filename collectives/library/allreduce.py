@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library import allgather, broadcast, reduce, reduce_scatter
+from ringleader.collectives.library.gather import all_at_once
 from ringleader.collectives.library.swing import on_power_of_two
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy, fold, fragment
@@ -25,10 +26,13 @@ def ring(n: int) -> Iterator[Round]:
     yield from allgather.ring(n)
 
 
-@algorithm(
-    "allreduce", slots=lambda n: 2 * n,
-    count=lambda n: Count(2 * (n - 1), 4 * (n - 1), 2 * (n - 1), 2 * n, 4 * (n - 1), 2 * (n - 1)),
-)  # fmt: skip
+def _bidirectional_count(n: int) -> Count:
+    """Two messages a round, but one if both neighbours are the same rank."""
+    rounds = 2 * (n - 1)
+    return Count(rounds, 2 * rounds, rounds, 2 * n, 2 * rounds, rounds, rounds if n > 2 else 0)
+
+
+@algorithm("allreduce", slots=lambda n: 2 * n, count=_bidirectional_count)
 def bidirectional_ring(n: int) -> Iterator[Round]:
     """Two rings at the same time, one each way round, each for half of the slots.
 
@@ -44,7 +48,8 @@ def _count_on_power_of_two(n: int, core: Count) -> Count:
     extra = core.slots * (n & (n - 1) > 0)
     rounds = core.rounds + 2 * (extra > 0)
     sent, path_sent = core.sent + extra, core.path_sent + 2 * extra
-    return Count(rounds, sent, core.reduced + extra, core.slots, path_sent, core.path_reduced + extra)
+    reduced, path_reduced = core.reduced + extra, core.path_reduced + extra
+    return Count(rounds, sent, reduced, core.slots, path_sent, path_reduced, core.more_starts)
 
 
 def _recursive_doubling_count(n: int) -> Count:
@@ -106,7 +111,7 @@ def halving_doubling(n: int) -> Iterator[Round]:
 def _k_nomial_count(n: int, radix: int = 2) -> Count:
     """Rank 0 folds all its children, level by level, and sends the result to as many."""
     levels, children = broadcast.k_nomial_fan(n, radix)
-    return Count(2 * levels, children, children, 1, 2 * children, children)
+    return Count(2 * levels, children, children, 1, 2 * children, children, 2 * (children - levels))
 
 
 @algorithm("allreduce", ordered=True, count=_k_nomial_count)
@@ -118,7 +123,7 @@ def tree(n: int) -> Iterator[Round]:
     yield from k_nomial(n, radix=2)
 
 
-@algorithm("allreduce", ordered=True, count=_k_nomial_count, tries={"radix": (3, 4, 8)})
+@algorithm("allreduce", ordered=True, count=_k_nomial_count, tries={"radix": (3, 4, 8)}, least={"radix": 2})
 def k_nomial(n: int, radix: int = 3) -> Iterator[Round]:
     """Up a tree in which each parent folds radix - 1 children at once, and down: 2 log(n) / log(radix) rounds.
 
@@ -132,7 +137,7 @@ def k_nomial(n: int, radix: int = 3) -> Iterator[Round]:
 
 @algorithm(
     "allreduce", ordered=True,
-    count=lambda n: Count(int(n > 1), n - 1, n - 1, 1, n - 1, n - 1),
+    count=lambda n: all_at_once(n, n - 1)._replace(reduced=n - 1, path_reduced=n - 1),
 )  # fmt: skip
 def one_shot(n: int) -> Iterator[Round]:
     """Everyone sends its buffer to everyone: one round, the shortest there is, for buffers of a few kilobytes.
@@ -146,7 +151,7 @@ def one_shot(n: int) -> Iterator[Round]:
 
 @algorithm(
     "allreduce", ordered=True, slots=lambda n: n,
-    count=lambda n: Count(2 * (n > 1), 2 * (n - 1), n - 1, n, 2 * (n - 1), n - 1),
+    count=lambda n: Count(2 * (n > 1), 2 * (n - 1), n - 1, n, 2 * (n - 1), n - 1, 2 * max(n - 2, 0)),
 )  # fmt: skip
 def two_shot(n: int) -> Iterator[Round]:
     """Rank r folds everyone's slot r, in rank order, and sends it to everyone: two rounds, the fewest bytes.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.library.broadcast import k_nomial_fan
+from ringleader.collectives.library.gather import all_at_once
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy
 
@@ -25,7 +25,7 @@ def pairwise(n: int) -> Iterator[Round]:
         yield copy(r, there, slot=there, to=r, source="input", target="output")
 
 
-@algorithm("alltoall", ordered=True, count=lambda n: Count(int(n > 1), n - 1, 0, 1, n - 1, 0))
+@algorithm("alltoall", ordered=True, count=lambda n: all_at_once(n, n - 1))
 def linear(n: int) -> Iterator[Round]:
     """All messages at once: one round. As in ``pairwise``, blocks go straight to their places.
 
@@ -46,7 +46,14 @@ def _bruck_count(n: int, radix: int) -> Count:
     return Count(rounds, hops, 0, 1, hops, 0)
 
 
-@algorithm("alltoall", ordered=True, scratch=lambda n, **_: n, count=_bruck_count, tries={"radix": (2, 4, 8)})
+@algorithm(
+    "alltoall",
+    ordered=True,
+    scratch=lambda n, **_: n,
+    count=_bruck_count,
+    tries={"radix": (2, 4, 8)},
+    least={"radix": 2},
+)
 def bruck(n: int, radix: int = 2) -> Iterator[Round]:
     """A block's way is a number in base ``radix``; it hops once for each digit: logarithmic rounds.
 
@@ -55,7 +62,6 @@ def bruck(n: int, radix: int = 2) -> Iterator[Round]:
     average; radix n is n - 1 rounds of one hop. Bruck et al., "Efficient algorithms for all-to-all
     communications in multiport message-passing systems" (1997), section 3.
     """
-    at_least("radix", radix, 2)
     r, i = np.indices((n, n))  # scratch block i of rank r travels i ranks ahead
     yield copy(r, r, slot=(r + i) % n, to=i, source="input", target="scratch")
     distance = 1

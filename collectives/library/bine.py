@@ -2,9 +2,10 @@
 
 De Sensi et al., "Bine Trees: Enhancing Collective Operations by Optimizing Communication Locality" (2025).
 Partners are those of Swing, since s + 1 negabinary digits that are all ones make (1 - (-2)^(s+1)) / 3: about
-2/3 of 2^s ranks away in step s, where a binomial tree goes 2^s. If the ranks of a job fill switches or racks
-in order, fewer messages leave them. For powers of two the trees are the paper's; for other n they grow on the
-integers, modulo n, and skip whoever has been reached (swing.tree), which may take back what was gained.
+2/3 of 2^s ranks away in step s, where a binomial tree goes 2^s. That keeps more bytes inside switches or racks if a job's
+ranks are spread over them unevenly, as they are on a busy machine; where each holds an aligned power of two of them, a
+binomial tree crosses less. For powers of two the trees are the paper's; for other n they grow on the integers, modulo n, and
+skip whoever has been reached (swing.tree), which may take back what was gained.
 
 The AllReduce of whole buffers between these partners, for small sizes, is ``swing-latency``.
 """
@@ -15,15 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library.circulant import blocks_once
-from ringleader.collectives.library.swing import (
-    all_trees,
-    is_power_of_two,
-    on_power_of_two,
-    partner,
-    steps,
-    tree,
-)
+from ringleader.collectives.library.swing import is_power_of_two, on_power_of_two, partner, steps, tree
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy, fold, fragment
 
@@ -50,52 +43,6 @@ def _count_reduce(n: int, **_: int) -> Count | None:
 def reduce(n: int, root: int) -> Iterator[Round]:
     """The broadcast backwards: up the tree, nearest partners first."""
     yield from fragment(n, 1, broadcast(n, root)).mirrored().rounds
-
-
-def _count_tree_of_blocks(n: int, *, sent: int) -> Count | None:
-    """Known where the tree is full: the root and its child of that round have the most to do."""
-    return Count((n - 1).bit_length(), sent, 0, 1, n - 1, 0) if is_power_of_two(n) else None
-
-
-def nearest_first(n: int) -> range:
-    """Steps of a tree that meets near partners first; with odd n that tree would miss ranks: farthest first."""
-    return steps(n)[::-1] if n % 2 else steps(n)
-
-
-@algorithm("gather", name="bine", ordered=True, count=lambda n, **_: _count_tree_of_blocks(n, sent=n // 2))
-def gather(n: int, root: int) -> Iterator[Round]:
-    """Up the tree, farthest partners first: subtrees' blocks, most of them from the nearest partner."""
-    below = {p: [p] for p in [0, *(int(p) for _, takers in tree(n, nearest_first(n)) for p in takers)]}
-    for givers, takers in reversed(list(tree(n, nearest_first(n)))):
-        edges = list(zip(takers.tolist(), givers.tolist()))
-        moves = [(child, parent, block) for child, parent in edges for block in below[child]]
-        for child, parent in edges:
-            below[parent] += below[child]
-        child, parent, block = (np.array(moves).reshape(-1, 3).T + root) % n
-        yield copy(child, parent, slot=block)
-
-
-@algorithm("scatter", name="bine", ordered=True, count=lambda n, **_: _count_tree_of_blocks(n, sent=n - 1))
-def scatter(n: int, root: int) -> Iterator[Round]:
-    """The gather backwards: half of the blocks go to the nearest partner first."""
-    for up in reversed(list(gather(n, root))):
-        yield from (copy(g.dst, g.src, slot=g.src_slot) for g in up.groups)
-
-
-@algorithm("allgather", name="bine", ordered=True, count=lambda n: blocks_once(n, folds=False))
-def allgather(n: int) -> Iterator[Round]:
-    """Partners exchange all blocks they have, nearest partners first.
-
-    So with even n a rank's blocks are always those of consecutive ranks, one or two pieces of memory.
-    ``swing`` goes the other way: many pieces, but few bytes go far. With odd n this is ``swing``.
-    """
-    yield from all_trees(n, nearest_first(n))
-
-
-@algorithm("reduce_scatter", name="bine", count=lambda n: blocks_once(n, folds=True))
-def reduce_scatter(n: int) -> Iterator[Round]:
-    """The allgather backwards: half of the blocks go to the farthest partner first."""
-    yield from fragment(n, n, allgather(n)).mirrored().rounds
 
 
 def _count_allreduce(n: int) -> Count:

@@ -6,19 +6,20 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.library.gather import scatter_binomial
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, fragment, together
 
 
 def _binomial_count(n: int, root: int, chunks: int) -> Count:
-    sent = chunks * (n - 1).bit_length()
-    return Count((n - 1).bit_length(), sent, 0, chunks, sent, 0)
+    levels = (n - 1).bit_length()
+    sent = chunks * levels
+    return Count(levels, sent, 0, chunks, sent, 0, sent - levels)
 
 
 @algorithm(
-    "broadcast", ordered=True, slots=lambda chunks, **_: chunks, count=_binomial_count, tries={"chunks": (1, 3)}
+    "broadcast", ordered=True, slots=lambda chunks, **_: chunks, count=_binomial_count,
+    tries={"chunks": (1, 3)}, least={"chunks": 1},
 )  # fmt: skip
 def binomial(n: int, root: int, chunks: int = 1) -> Iterator[Round]:
     """Whoever has it sends it to the one half as far: ceil(log2 n) rounds of whole buffers.
@@ -26,7 +27,6 @@ def binomial(n: int, root: int, chunks: int = 1) -> Iterator[Round]:
     With several chunks each is a message of its own, forwarded as soon as it is there.
     Thakur, Rabenseifner and Gropp (2005), the short-message broadcast.
     """
-    at_least("chunks", chunks, 1)
     for parent, child in _levels(n, 2):
         src, dst = (parent + root) % n, (child + root) % n
         yield together(*(copy(src, dst, slot=c) for c in range(chunks)))
@@ -45,10 +45,12 @@ def k_nomial_fan(n: int, radix: int) -> tuple[int, int]:
 
 def _k_nomial_count(n: int, root: int, radix: int) -> Count:
     levels, children = k_nomial_fan(n, radix)
-    return Count(levels, children, 0, 1, children, 0)
+    return Count(levels, children, 0, 1, children, 0, children - levels)
 
 
-@algorithm("broadcast", ordered=True, count=_k_nomial_count, tries={"radix": (2, 3, 4, 8)})
+@algorithm(
+    "broadcast", ordered=True, count=_k_nomial_count, tries={"radix": (2, 3, 4, 8)}, least={"radix": 2}
+)
 def k_nomial(n: int, root: int, radix: int = 3) -> Iterator[Round]:
     """Whoever has it sends it to radix - 1 others at once: ceil(log n / log radix) rounds.
 
@@ -56,7 +58,6 @@ def k_nomial(n: int, root: int, radix: int = 3) -> Iterator[Round]:
     several messages at a time: Chan, van de Geijn, Gropp and Thakur, "Collective communication on
     architectures that support simultaneous communication over multiple links" (2006).
     """
-    at_least("radix", radix, 2)
     for parent, child in _levels(n, radix):
         yield copy((parent + root) % n, (child + root) % n)
 
@@ -85,7 +86,7 @@ def chain_count(n: int, chunks: int, *, folds: bool) -> Count:
 
 @algorithm(
     "broadcast", ordered=True, slots=lambda chunks, **_: chunks,
-    count=lambda n, chunks, **_: chain_count(n, chunks, folds=False), tries={"chunks": (1, 2, 5, 16)},
+    count=lambda n, chunks, **_: chain_count(n, chunks, folds=False), tries={"chunks": (1, 2, 5, 16)}, least={"chunks": 1},
 )  # fmt: skip
 def chain(n: int, root: int, chunks: int = 8) -> Iterator[Round]:
     """A bucket brigade: each rank passes chunk after chunk to the next, n + chunks - 2 rounds.
@@ -93,7 +94,6 @@ def chain(n: int, root: int, chunks: int = 8) -> Iterator[Round]:
     Its time tends to that of sending the bytes once as chunks get many. Pjesivac-Grbovic et al.,
     "Performance analysis of MPI collective operations" (2007), section 3.1, pipeline.
     """
-    at_least("chunks", chunks, 1)
     v = np.arange(n - 1)
     src, dst = (v + root) % n, (v + 1 + root) % n
     yield copy(src, dst, slot=-v).repeat(max(n + chunks - 2, 0), shift=1, wrap=False)
@@ -123,14 +123,16 @@ def scatter_allgather_ring(n: int, root: int) -> Iterator[Round]:
 
 def _doubling_count(n: int, root: int) -> Count:
     """The scatter costs n - 1; a group of d that meets a smaller one of u may cost more than d."""
-    path = n - 1
+    path, more = n - 1, 0
     levels = (n - 1).bit_length()
     for j in range(levels):
         d = 1 << j
         u = n % (2 * d) - d
-        path += max(d, u * -(-(d - 1) // u)) if u > 0 else d
+        served = -(-(d - 1) // u) if u > 0 else 1
+        path += max(d, u * served) if u > 0 else d
+        more += max(served - 1, 0)
     sent = n - 1 + (1 << levels) - 1
-    return Count(2 * levels, sent, 0, n, path, 0)
+    return Count(2 * levels, sent, 0, n, path, 0, more)
 
 
 @algorithm("broadcast", ordered=True, slots=lambda n, **_: n, count=_doubling_count)

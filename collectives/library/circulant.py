@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, fragment
 
@@ -83,7 +82,7 @@ def _pipelined(n: int, chunks: int, *, root_receives: bool) -> Count:
 
 
 @algorithm(
-    "broadcast", name="circulant", ordered=True, slots=lambda chunks, **_: chunks, tries={"chunks": CHUNKS},
+    "broadcast", name="circulant", ordered=True, slots=lambda chunks, **_: chunks, tries={"chunks": CHUNKS}, least={"chunks": 1},
     count=lambda n, chunks, **_: _pipelined(n, chunks, root_receives=False),
 )  # fmt: skip
 def broadcast(n: int, root: int, chunks: int = 16) -> Iterator[Round]:
@@ -94,7 +93,6 @@ def broadcast(n: int, root: int, chunks: int = 16) -> Iterator[Round]:
     "Optimal Broadcast Schedules in Logarithmic Time with Applications to Broadcast, All-Broadcast, Reduction
     and All-Reduction" (2024).
     """
-    at_least("chunks", chunks, 1)
     if n == 1:
         return
     skip, blocks = skips(n), receive_schedule(n)
@@ -109,7 +107,7 @@ def broadcast(n: int, root: int, chunks: int = 16) -> Iterator[Round]:
 
 
 @algorithm(
-    "reduce", name="circulant", slots=lambda chunks, **_: chunks, tries={"chunks": CHUNKS},
+    "reduce", name="circulant", slots=lambda chunks, **_: chunks, tries={"chunks": CHUNKS}, least={"chunks": 1},
     count=lambda n, chunks, **_: _pipelined(n, chunks, root_receives=True),
 )  # fmt: skip
 def reduce(n: int, root: int, chunks: int = 16) -> Iterator[Round]:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, fold, fragment, together
 
@@ -44,19 +43,19 @@ def _broadcast_count(n: int, root: int, chunks: int) -> Count:
         return Count(0, 0, 0, 2 * chunks, 0, 0)
     rounds = (n - 1).bit_length() + chunks - 1
     single = n == 3 or (chunks == 1 and n > 3 and (n - 1).bit_count() == 1)
-    return Count(rounds, 2 * chunks, 0, 2 * chunks, 2 * rounds - single, 0)
+    path = 2 * rounds - single  # chunks, each a message; but to the only other rank both go in one
+    return Count(rounds, 2 * chunks, 0, 2 * chunks, path, 0, path - rounds if n > 2 else 0)
 
 
 @algorithm(
     "broadcast", ordered=True, slots=lambda chunks, **_: 2 * chunks,
-    count=_broadcast_count, tries={"chunks": (1, 4, 16)},
+    count=_broadcast_count, tries={"chunks": (1, 4, 16)}, least={"chunks": 1},
 )  # fmt: skip
 def double_tree(n: int, root: int, chunks: int = 8) -> Iterator[Round]:
     """The root feeds both trees, a chunk each a round: ceil(log2 n) + chunks - 1 rounds.
 
     In both trees the root is node 0. The others are nodes 1 ... n - 1 in one, shifted by one in the other.
     """
-    at_least("chunks", chunks, 1)
     parent, depth = in_order_tree(n - 1)
     child = np.arange(1, n)
     down = copy(parent[child], child, slot=1 - depth[child])
@@ -75,7 +74,7 @@ def _reduce_count(n: int, root: int, chunks: int) -> Count:
 
 @algorithm(
     "reduce", name="double-tree", slots=lambda chunks, **_: 2 * chunks,
-    count=_reduce_count, tries={"chunks": (1, 4, 16)},
+    count=_reduce_count, tries={"chunks": (1, 4, 16)}, least={"chunks": 1},
 )  # fmt: skip
 def reduce_double_tree(n: int, root: int, chunks: int = 8) -> Iterator[Round]:
     """The broadcast backwards. Needs commuting: at most one of the trees has the ranks in order."""
@@ -94,15 +93,13 @@ def _allreduce_count(n: int, chunks: int) -> Count | None:
         return None
     filling = 4 * height - (6 if n in (1 << height, (1 << height >> 1) + 1) else 4)
     sent, reduced = min(n, 4) * chunks, min(n - 1, 2) * chunks
-    return Count(
-        2 * height + chunks - 1, sent, reduced, 2 * chunks,
-        sent + max(filling, 0), reduced + max(2 * height - 3, 0),
-    )  # fmt: skip
+    rounds, path = 2 * height + chunks - 1, sent + max(filling, 0)
+    return Count(rounds, sent, reduced, 2 * chunks, path, reduced + max(2 * height - 3, 0), path - rounds)
 
 
 @algorithm(
     "allreduce", name="double-tree", ordered=True, slots=lambda chunks, **_: 2 * chunks,
-    count=_allreduce_count, tries={"chunks": (1, 4, 16)},
+    count=_allreduce_count, tries={"chunks": (1, 4, 16)}, least={"chunks": 1},
 )  # fmt: skip
 def allreduce_double_tree(n: int, chunks: int = 8) -> Iterator[Round]:
     """Each chunk is folded up its tree and sent back down: 2 ceil(log2 n) + chunks - 1 rounds.
@@ -111,7 +108,6 @@ def allreduce_double_tree(n: int, chunks: int = 8) -> Iterator[Round]:
     for even n and for odd. (NCCL mirrors the first tree for even n and shifts it cyclically for odd n; here
     both keep the ranks in order, so that operations need not commute.)
     """
-    at_least("chunks", chunks, 1)
     both = fragment(n, 2 * chunks, [])
     for base in (0, 1):
         parent, depth = in_order_tree(n - 1 + base)

@@ -10,18 +10,19 @@ from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy
 
 
-@algorithm(
-    "gather", name="linear", ordered=True, count=lambda n, **_: Count(int(n > 1), int(n > 1), 0, 1, n - 1, 0)
-)
+def all_at_once(n: int, sent: int) -> Count:
+    """One round in which some rank has a message of one block to, or from, each of the others."""
+    return Count(int(n > 1), sent, 0, 1, n - 1, 0, max(n - 2, 0))
+
+
+@algorithm("gather", name="linear", ordered=True, count=lambda n, **_: all_at_once(n, int(n > 1)))
 def gather_linear(n: int, root: int) -> Iterator[Round]:
     """Everyone sends its block straight to the root: one round, n - 1 messages into one rank."""
     others = np.delete(np.arange(n), root)
     yield copy(others, root, slot=others)
 
 
-@algorithm(
-    "scatter", name="linear", ordered=True, count=lambda n, **_: Count(int(n > 1), n - 1, 0, 1, n - 1, 0)
-)
+@algorithm("scatter", name="linear", ordered=True, count=lambda n, **_: all_at_once(n, n - 1))
 def scatter_linear(n: int, root: int) -> Iterator[Round]:
     """The root sends everyone its block: one round, n - 1 messages out of one rank."""
     others = np.delete(np.arange(n), root)

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.library.circulant import skips
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, fold
@@ -18,7 +17,15 @@ def _count(n: int, latency: int) -> Count:
     apart = n - kept
     joined = (doublings + 1) * kept - 2**doublings if doublings else 0
     sent, reduced = 2 * apart + joined, apart + joined
-    return Count(2 * (n - 1).bit_length() - doublings, sent, reduced, n, sent, reduced)
+    rounds = 2 * (n - 1).bit_length() - doublings
+    return Count(rounds, sent, reduced, n, sent, reduced, _partners(n, kept) - doublings)
+
+
+def _partners(n: int, places: int) -> int:
+    """The ranks that a rank meets in the rounds of balanced_tree, one for each way from place to place."""
+    if n & (n - 1) == 0:
+        return (places - 1).bit_length()
+    return sum(len(np.unique((source - target) % n)) for source, target in balanced_tree(places))
 
 
 def _kept(n: int, latency: int) -> tuple[int, int]:
@@ -27,7 +34,9 @@ def _kept(n: int, latency: int) -> tuple[int, int]:
     return skips(n)[doublings], doublings
 
 
-@algorithm("allreduce", slots=lambda n, **_: n, count=_count, tries={"latency": (0, 1, 2, 99)})
+@algorithm(
+    "allreduce", slots=lambda n, **_: n, count=_count, tries={"latency": (0, 1, 2, 99)}, least={"latency": 0}
+)
 def generalised(n: int, latency: int = 0) -> Iterator[Round]:
     """Reduce-scatter and allgather in ``latency`` rounds less: 2 ceil(log2 n) - latency, at least ceil(log2 n).
 
@@ -40,7 +49,6 @@ def generalised(n: int, latency: int = 0) -> Iterator[Round]:
     the latency-optimal version. Here all w places fold along one balanced tree over places, so all ranks
     hold the same bits; off powers of two a rank meets up to four others in one of these rounds.
     """
-    at_least("latency", latency, 0)
     size, (kept, doublings) = skips(n), _kept(n, latency)
     halves = list(pairwise(size))[doublings:]
     for low, high in reversed(halves):

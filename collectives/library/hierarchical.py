@@ -9,7 +9,6 @@ from math import isqrt
 import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library import allgather, broadcast, reduce, reduce_scatter
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.registry import algorithm, find
 from ringleader.collectives.schedule import Ints, Round, copy, fragment
 
@@ -33,13 +32,13 @@ def _count(n: int, group: int, between: str, groups: Groups | None) -> Count | N
     sent, folded = 2 * others * slots, others * slots
     return Count(
         2 * others + count.rounds, sent + count.sent, folded + count.reduced, (others + 1) * slots,
-        sent + count.path_sent, folded + count.path_reduced,
+        sent + count.path_sent, folded + count.path_reduced, count.more_starts,
     )  # fmt: skip
 
 
 @algorithm(
     "allreduce", slots=_slots, count=_count,
-    tries={"group": (0, 2, 4), "between": ("ring", "recursive-doubling")},
+    tries={"group": (0, 2, 4), "between": ("ring", "recursive-doubling")}, least={"group": 0},
 )  # fmt: skip
 def hierarchical(
     n: int, group: int = 0, between: str = "ring", groups: Groups | None = None
@@ -96,7 +95,6 @@ def _by_leaders(parts: Sequence[Ints], n: int, slots: int, between: Iterable[Rou
 
 def _partition(n: int, group: int, groups: Groups | None) -> list[Ints]:
     """The ranks of each group."""
-    at_least("group", group, 0)
     if groups is None:
         size = group or largest_divisor(n, isqrt(n))
         return [np.arange(start, min(start + size, n)) for start in range(0, n, size)]
@@ -138,7 +136,7 @@ def _alltoall_count(n: int, group: int) -> Count:
 
 @algorithm(
     "alltoall", name="hierarchical", ordered=True, scratch=lambda n, **_: n, count=_alltoall_count,
-    tries={"group": (0, 2, 4)},
+    tries={"group": (0, 2, 4)}, least={"group": 0},
 )  # fmt: skip
 def alltoall(n: int, group: int = 0) -> Iterator[Round]:
     """Inside groups first: rank i collects all that the group has for i-th ranks; then i-th ranks exchange.
@@ -148,7 +146,6 @@ def alltoall(n: int, group: int = 0) -> Iterator[Round]:
     of n next below sqrt(n). Träff and Rougier, "MPI collectives and datatypes for hierarchical all-to-all
     communication" (2014).
     """
-    at_least("group", group, 0)
     size = largest_divisor(n, group or isqrt(n))
     r, group_of = np.arange(n)[:, None], np.arange(n // size)  # the group that a block goes to
     for i in range(size):

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, fragment
 
@@ -26,7 +25,7 @@ def _count(n: int, aggregate: int, *, folds: bool) -> Count:
 
 
 @algorithm(
-    "allgather", name="pat", ordered=True, tries=AGGREGATE,
+    "allgather", name="pat", ordered=True, tries=AGGREGATE, least={"aggregate": 0},
     count=lambda n, aggregate: _count(n, aggregate, folds=False),
 )  # fmt: skip
 def allgather(n: int, aggregate: int = 0) -> Iterator[Round]:
@@ -40,7 +39,6 @@ def allgather(n: int, aggregate: int = 0) -> Iterator[Round]:
 
     Jeaugey, "PAT: a new algorithm for all-gather and reduce-scatter operations at scale" (2025).
     """
-    at_least("aggregate", aggregate, 0)
     size = subtree(n, aggregate)
     distance = 1 << (n - 1).bit_length() >> 1
     while distance >= size:
@@ -57,7 +55,11 @@ def _edges(n: int, distance: int, nodes: Ints) -> Round:
 
 
 @algorithm(
-    "reduce_scatter", name="pat", tries=AGGREGATE, count=lambda n, aggregate: _count(n, aggregate, folds=True)
+    "reduce_scatter",
+    name="pat",
+    tries=AGGREGATE,
+    least={"aggregate": 0},
+    count=lambda n, aggregate: _count(n, aggregate, folds=True),
 )
 def reduce_scatter(n: int, aggregate: int = 0) -> Iterator[Round]:
     """The allgather backwards: near edges first, far ones last, when few partial folds are left to send.

@@ -30,10 +30,10 @@ def binomial(n: int, root: int) -> Iterator[Round]:
 
 def _k_nomial_count(n: int, root: int, radix: int) -> Count:
     levels, children = broadcast.k_nomial_fan(n, radix)
-    return Count(levels, int(n > 1), children, 1, children, children)
+    return Count(levels, int(n > 1), children, 1, children, children, children - levels)
 
 
-@algorithm("reduce", count=_k_nomial_count, tries={"radix": (2, 3, 4, 8)})
+@algorithm("reduce", count=_k_nomial_count, tries={"radix": (2, 3, 4, 8)}, least={"radix": 2})
 def k_nomial(n: int, root: int, radix: int = 3) -> Iterator[Round]:
     """The k-nomial broadcast backwards: each parent folds radix - 1 children at once. Needs commuting.
 
@@ -44,7 +44,8 @@ def k_nomial(n: int, root: int, radix: int = 3) -> Iterator[Round]:
 
 @algorithm(
     "reduce", slots=lambda chunks, **_: chunks,
-    count=lambda n, chunks, **_: broadcast.chain_count(n, chunks, folds=True), tries={"chunks": (1, 2, 5, 16)},
+    count=lambda n, chunks, **_: broadcast.chain_count(n, chunks, folds=True),
+    tries={"chunks": (1, 2, 5, 16)}, least={"chunks": 1},
 )  # fmt: skip
 def chain(n: int, root: int, chunks: int = 8) -> Iterator[Round]:
     """The chain broadcast backwards: each rank folds what comes and passes it on, n + chunks - 2 rounds.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library import allgather
+from ringleader.collectives.library.gather import all_at_once
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, fold, fragment
 
@@ -22,7 +23,8 @@ def ring(n: int) -> Iterator[Round]:
 
 
 @algorithm(
-    "reduce_scatter", ordered=True, count=lambda n: Count(int(n > 1), n - 1, n - 1, 1, n - 1, n - 1)
+    "reduce_scatter", ordered=True,
+    count=lambda n: all_at_once(n, n - 1)._replace(reduced=n - 1, path_reduced=n - 1),
 )  # fmt: skip
 def direct(n: int) -> Iterator[Round]:
     """Everyone sends block b to rank b, which folds ranks 0 ... n - 1 in this order: one round."""
@@ -45,8 +47,8 @@ def pairwise(n: int) -> Iterator[Round]:
 
 def _recursive_halving_count(n: int) -> Count:
     """Whoever sends in the AllGather folds here; everyone gives each foreign block away once."""
-    folded, path = allgather.doubling_counts(n)
-    return Count((n - 1).bit_length(), n - 1, folded, 1, path, path)
+    folded, path, more = allgather.doubling_counts(n)
+    return Count((n - 1).bit_length(), n - 1, folded, 1, path, path, more)
 
 
 @algorithm("reduce_scatter", count=_recursive_halving_count)

@@ -10,7 +10,6 @@ from functools import partial
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.library.broadcast import chain_count
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy, fold, fragment, together
@@ -38,14 +37,13 @@ def scan_distance_doubling(n: int) -> Iterator[Round]:
 
 @algorithm(
     "scan", name="linear", ordered=True, slots=lambda chunks, **_: chunks,
-    count=partial(chain_count, folds=True), tries={"chunks": (1, 3, 8)},
+    count=partial(chain_count, folds=True), tries={"chunks": (1, 3, 8)}, least={"chunks": 1},
 )  # fmt: skip
 def scan_linear(n: int, chunks: int = 8) -> Iterator[Round]:
     """Each rank puts what comes, chunk after chunk, before its own and passes that on: n + chunks - 2 rounds.
 
     Every byte is sent and folded once a rank, the least there is.
     """
-    at_least("chunks", chunks, 1)
     src = np.arange(n - 1)
     passing = fold(src, src + 1, slot=-src, order=-1)
     yield passing.repeat(max(n + chunks - 2, 0), shift=1, wrap=False)
@@ -94,11 +92,10 @@ def _exscan_linear_count(n: int, chunks: int) -> Count:
 
 @algorithm(
     "exscan", name="linear", ordered=True, slots=lambda chunks, **_: chunks,
-    count=_exscan_linear_count, tries={"chunks": (1, 3, 8)},
+    count=_exscan_linear_count, tries={"chunks": (1, 3, 8)}, least={"chunks": 1},
 )  # fmt: skip
 def exscan_linear(n: int, chunks: int = 8) -> Iterator[Round]:
     """All buffers move one rank up, then a linear scan of ranks 1 ... n - 1: it needs no scratch."""
-    at_least("chunks", chunks, 1)
     if n > 1:
         r = np.arange(n)
         yield copy(r[:-1], r[1:], source="input", target="output", width=chunks)

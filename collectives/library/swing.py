@@ -1,8 +1,9 @@
 """Swing: partners that swing from one side to the other, at distances 1, -1, 3, -5, 11, ...
 
 De Sensi, Bonato, Saam and Hoefler, "Swing: Short-cutting Rings for Higher Bandwidth Allreduce" (2024).
-The partner in step s is about 2/3 of 2^s ranks away, where recursive doubling goes 2^s, so that on a ring or
-torus fewer messages share a link.
+The partner in step s is about 2/3 of 2^s ranks away, where recursive doubling goes 2^s, so that on a ring fewer
+messages share a link. This is the paper's algorithm in one dimension with one port; there, on a torus, steps take the
+dimensions in turn.
 """
 
 from __future__ import annotations
@@ -63,7 +64,14 @@ def is_power_of_two(n: int) -> bool:
     return n & (n - 1) == 0
 
 
-@algorithm("allgather", name="swing", ordered=True, count=lambda n: blocks_once(n, folds=False))
+def _if_paired(n: int, count: Count) -> Count | None:
+    """Known for even n; with odd n a rank has one partner in some rounds and two in others."""
+    return count if n % 2 == 0 or n == 1 else None
+
+
+@algorithm(
+    "allgather", name="swing", ordered=True, count=lambda n: _if_paired(n, blocks_once(n, folds=False))
+)
 def allgather(n: int) -> Iterator[Round]:
     """Partners exchange all blocks they have, farthest partners first, so that half of all bytes go one rank far.
 
@@ -73,13 +81,15 @@ def allgather(n: int) -> Iterator[Round]:
     yield from all_trees(n, steps(n)[::-1])
 
 
-@algorithm("reduce_scatter", name="swing", count=lambda n: blocks_once(n, folds=True))
+@algorithm("reduce_scatter", name="swing", count=lambda n: _if_paired(n, blocks_once(n, folds=True)))
 def reduce_scatter(n: int) -> Iterator[Round]:
     """The allgather backwards, the first half of Swing: half of the blocks go to the nearest partner first."""
     yield from fragment(n, n, allgather(n)).mirrored().rounds
 
 
-@algorithm("allreduce", name="swing", slots=lambda n: n, count=blocks_there_and_back)
+@algorithm(
+    "allreduce", name="swing", slots=lambda n: n, count=lambda n: _if_paired(n, blocks_there_and_back(n))
+)
 def allreduce(n: int) -> Iterator[Round]:
     """Reduce-scatter, then allgather: the fewest bytes, in 2 ceil(log2 n) rounds (bandwidth-optimal Swing)."""
     yield from reduce_scatter(n)

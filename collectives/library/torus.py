@@ -7,20 +7,21 @@ from math import isqrt, prod
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library._checks import at_least
 from ringleader.collectives.library.hierarchical import largest_divisor, scatter_between_gather
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, Schedule, fragment
 
 
 def _count(shape: tuple[int, ...], ports: int) -> Count:
+    _check_ports(ports, len(shape))
     n = prod(shape)
     sent, reduced = 2 * (n - 1) * ports, (n - 1) * ports
-    return Count(2 * sum(size - 1 for size in shape), sent, reduced, n * ports, sent, reduced)
+    rounds = 2 * sum(size - 1 for size in shape)
+    return Count(rounds, sent, reduced, n * ports, sent, reduced, rounds * (ports - 1))
 
 
 @algorithm(
-    "allreduce", name="torus-2d", slots=lambda n, ports, **_: n * ports, tries={"ports": (2, 4)},
+    "allreduce", name="torus-2d", slots=lambda n, ports, **_: n * ports, tries={"ports": (2, 4)}, least={"rows": 0, "ports": 1},
     count=lambda n, rows, ports: _count(_rows_and_columns(n, rows), ports),
 )  # fmt: skip
 def torus_2d(n: int, rows: int = 0, ports: int = 2) -> Iterator[Round]:
@@ -39,7 +40,8 @@ def torus_2d(n: int, rows: int = 0, ports: int = 2) -> Iterator[Round]:
 
 
 @algorithm(
-    "allreduce", name="torus-3d", slots=lambda n, ports, **_: n * ports, tries={"ports": (1, 3, 6)},
+    "allreduce", name="torus-3d", slots=lambda n, ports, **_: n * ports,
+    tries={"ports": (1, 3, 6)}, least={"x": 0, "y": 0, "ports": 1},
     count=lambda n, x, y, ports: _count(_box(n, x, y), ports),
 )  # fmt: skip
 def torus_3d(n: int, x: int = 0, y: int = 0, ports: int = 3) -> Iterator[Round]:
@@ -55,8 +57,7 @@ def torus_3d(n: int, x: int = 0, y: int = 0, ports: int = 3) -> Iterator[Round]:
 def _bucket(shape: tuple[int, ...], ports: int) -> Iterator[Round]:
     """Part p of the buffer walks the dimensions from the last on, after rotating them by p."""
     dimensions, n = len(shape), prod(shape)
-    if ports not in (1, dimensions, 2 * dimensions):
-        raise ValueError(f"ports must be 1, {dimensions} or {2 * dimensions}, got {ports}")
+    _check_ports(ports, dimensions)
     whole = fragment(n, n * ports, [])
     for port in range(ports):
         grid = np.arange(n).reshape(shape).transpose(np.roll(range(dimensions), port))
@@ -65,6 +66,11 @@ def _bucket(shape: tuple[int, ...], ports: int) -> Iterator[Round]:
         part = _along_all(grid.shape).on_ranks(grid.ravel(), n, first=[port * n], slots=n * ports)
         whole = whole.beside(part)
     yield from whole.rounds
+
+
+def _check_ports(ports: int, dimensions: int) -> None:
+    if ports not in (1, dimensions, 2 * dimensions):
+        raise ValueError(f"ports must be 1, {dimensions} or {2 * dimensions}, got {ports}")
 
 
 def _along_all(shape: tuple[int, ...]) -> Schedule:
@@ -91,7 +97,6 @@ def _box(n: int, x: int, y: int) -> tuple[int, int, int]:
 
 def _side(name: str, given: int, n: int, most: int) -> int:
     """``given`` if it divides n; for 0 the largest divisor up to ``most``."""
-    at_least(name, given, 0)
     if given and n % given:
         divisors = [d for d in range(1, n + 1) if n % d == 0]
         raise ValueError(f"{name} must divide {n}, got {given}; possible: {divisors}")

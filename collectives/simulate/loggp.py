@@ -7,7 +7,9 @@ at the same time. With s bytes in a message (all s count here, not s - 1: a slot
 - CPU: sending takes o + s O, and so does taking a message in. Folding takes gamma a byte. Copies are free.
 - Card: after a message it is taken for g + s G, on the sending side as on the receiving side. The last byte
   leaves s G after the first. Messages of one round go out in the order in which they are ready, and come
-  in in the order in which they arrive; those of a later round of the same rank come after them.
+  in in the order in which they arrive; those of a later round of the same rank come after them, even if they are
+  ready first (head-of-line blocking: a card keeps the order of rounds). So where messages of different rounds
+  compete for a card, the time is an upper bound of LogGOPSim's, whose cards take what is ready first.
 - Wire: L, which is that of the parameters plus the latencies of the links between the two hosts.
 - A message of fewer than S bytes is eager: the card may start when the CPU has. From S bytes on it is a
   rendezvous: the sender asks (L), the receiver answers once it has posted the receive (L), then the card may
@@ -32,6 +34,7 @@ messages and takes seconds; on 16,384 it would send 500 million and take 14 GB: 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -44,11 +47,12 @@ from ringleader.collectives.simulate.network import Network, Part
 from ringleader.collectives.simulate.result import NOBODY, Recorder, RoundTime
 from ringleader.collectives.simulate.steps import Messages
 from ringleader.collectives.topology.base import Floats, Ints
+from ringleader.collectives.topology.units import LONGEST, require_number
 
 
 @dataclass(frozen=True)
 class LogGP:
-    """Parameters in seconds, seconds a byte (G, O) and bytes (S). ``L`` comes on top of the latencies of the
+    """Parameters in seconds, seconds a byte (G, O) and bytes (S); at most 1e6, but S may be infinite. ``L`` comes on top of the latencies of the
     links; ``G`` None: what the slowest link between the two hosts takes."""
 
     L: float = 0.0
@@ -61,8 +65,8 @@ class LogGP:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"LogGP: {f.name} must be 0 or more, got {value}")
+            if f.name != "G" or value is not None:
+                require_number(f"LogGP: {f.name}", value, 0, math.inf if f.name == "S" else LONGEST)
 
 
 class _Traffic(NamedTuple):

@@ -14,11 +14,13 @@ from ringleader.collectives.simulate.result import Recorder, Simulation, in_a_ro
 from ringleader.collectives.simulate.rounds import Synchronous
 from ringleader.collectives.topology import Cut, Topology, place
 from ringleader.collectives.topology.base import Floats
-from ringleader.collectives.topology.placement import Placement
+from ringleader.collectives.topology.placement import MOST_SEEDS, Placement
+from ringleader.collectives.topology.units import LONGEST, MOST_BYTES, require_number
 
 MODELS = ("rounds", "loggp")
 OVERHEAD = 1e-6  # s for each message, besides the links' latencies
 GAMMA = 1 / 50e9  # s for each byte folded: two reads and a write, at 150 GB/s in all
+MOST_TRANSFERS = 1 << 28  # that are evaluated one by one, at about 1 us each
 
 
 def simulate(
@@ -37,10 +39,12 @@ def simulate(
     cut link keeps apart.
     """
     _require(model in MODELS, f"unknown model {model!r}; known: {', '.join(MODELS)}")
-    _require(math.isfinite(nbytes) and nbytes >= 0, f"nbytes must be 0 or more, got {nbytes}")
-    for name, value in (("overhead", overhead), ("gamma", gamma), ("jitter", jitter)):
-        _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, got {value}")
-    _require(ports >= 1, f"ports must be 1 or more, got {ports}")
+    _require(model == "loggp" or loggp is None, "loggp is for model loggp only")
+    _require(model == "rounds" or ports == 1, "ports are for model rounds only; a card of model loggp sends one message")
+    _require_numbers(nbytes=nbytes, overhead=overhead, gamma=gamma, jitter=jitter, ports=ports, seed=seed)
+    if model == "loggp" or jitter:
+        _require_few(schedule)
+    nbytes = buffer_bytes(schedule, nbytes)
     hosts = place(topology, schedule.n, placement)
     factors = _factors(schedule.n, slow or {})
     network, recorder = Network(topology, hosts), Recorder(record)
@@ -66,9 +70,14 @@ def simulate(
     )  # fmt: skip
 
 
+def buffer_bytes(schedule: Schedule, nbytes: float) -> float:
+    """Bytes of the larger buffer of a rank: those given, but a barrier moves nothing."""
+    return 0 if schedule.collective is not None and schedule.collective.at_least_once else nbytes
+
+
 def slot_bytes(schedule: Schedule, nbytes: float) -> float:
     """Bytes of a slot: all slots of the larger buffer are equally large."""
-    return nbytes / max(schedule.size("input"), schedule.size("output"))
+    return buffer_bytes(schedule, nbytes) / max(schedule.size("input"), schedule.size("output"))
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -76,13 +85,27 @@ def _require(holds: bool, otherwise: str) -> None:
         raise ValueError(f"simulate: {otherwise}")
 
 
+def _require_numbers(**given: float) -> None:
+    """Within these limits every time is finite."""
+    limits = {"nbytes": (0, MOST_BYTES), "ports": (1, math.inf), "seed": (0, MOST_SEEDS - 1)}
+    for name, value in given.items():
+        require_number(f"simulate: {name}", value, *limits.get(name, (0, LONGEST)))
+
+
+def _require_few(schedule: Schedule) -> None:
+    """Every message is evaluated on its own in model loggp and with jitter."""
+    transfers = sum(r.times * sum(len(g.src) for g in r.groups) for r in schedule.rounds)
+    _require(
+        transfers <= MOST_TRANSFERS,
+        f"{transfers:,} transfers are too many for model loggp or jitter; at most {MOST_TRANSFERS:,}",
+    )
+
+
 def _factors(n: int, slow: Mapping[int, float]) -> Floats:
     factors = np.ones(n)
     for rank, factor in slow.items():
         _require(0 <= rank < n, f"slow names rank {rank}, but ranks are 0 ... {n - 1}")
-        _require(
-            math.isfinite(factor) and factor > 0, f"slow: factor {factor} of rank {rank} must be above 0"
-        )
+        require_number(f"simulate: slow: factor of rank {rank}", factor, 1 / LONGEST, LONGEST)
         factors[rank] = factor
     return factors
 

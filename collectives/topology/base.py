@@ -12,10 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from ringleader.collectives.topology.units import FASTEST, LONGEST, MOST_HOSTS, SLOWEST
 
 Ints = NDArray[np.int64]
 Links32 = NDArray[np.int32]
@@ -23,6 +25,7 @@ Floats = NDArray[np.floating[Any]]
 NO_LINK = -1  # fills the rows of routes that are shorter than the longest
 OUTSIDE = -1  # in the parts of a cut: this vertex belongs to none
 BANDWIDTH, LATENCY = 25e9, 1e-6  # of a link, where nothing else is said
+MOST_LINKS = 1 << 26  # 2 GB
 
 Pair = tuple["str | int", "str | int"]
 T = TypeVar("T", bound="Topology")
@@ -46,7 +49,21 @@ def links(ends: ArrayLike, bandwidth: ArrayLike, latency: ArrayLike) -> Links:
     speed, delay = (
         np.broadcast_to(np.asarray(v, np.float64), len(table)).copy() for v in (bandwidth, latency)
     )
+    limits = (("bandwidth", speed, SLOWEST, FASTEST), ("latency", delay, 0.0, LONGEST))
+    for name, value, low, high in limits:
+        if (wrong := value[~((value >= low) & (value <= high))]).size:  # NaN too
+            raise ValueError(f"links: {name} must be from {low:g} to {high:g}, got {wrong[0]:g}")
     return Links(table, speed, delay)
+
+
+def require_room(name: str, sizes: Iterable[int], hosts: int, links: int) -> None:
+    """ValueError if ``sizes`` are no whole numbers above 0, or the topology is more than memory should hold."""
+    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+        raise ValueError(f"{name}: sizes must be whole numbers above 0")
+    if hosts > MOST_HOSTS or links > MOST_LINKS:
+        raise ValueError(
+            f"{name} has {hosts:,} hosts and {links:,} links; at most {MOST_HOSTS:,} and {MOST_LINKS:,} are possible"
+        )
 
 
 def joined(*parts: Links) -> Links:
@@ -139,9 +156,9 @@ class Topology(ABC):
         """
         bandwidth = self.links.bandwidth.copy()
         for pair, factor in pairs.items():
-            if not factor > 0:
+            if not 1 / LONGEST <= factor <= LONGEST:
                 raise ValueError(
-                    f"degraded: factor {factor} of {pair} must be above 0; use without() to cut a link"
+                    f"degraded: factor {factor} of {pair} must be from 1e-6 to 1e6; use without() to cut a link"
                 )
             bandwidth[self._between(pair)] *= factor
         return self._with(bandwidth, f"{len(pairs)} degraded")

@@ -18,6 +18,7 @@ from ringleader.collectives.topology.base import (
     hops,
     links,
     pairs,
+    require_room,
 )
 from ringleader.collectives.topology.regular import circle
 
@@ -97,6 +98,9 @@ def dragonfly(
 ) -> Topology:
     """``hosts`` hosts on each of ``routers`` routers in each of ``groups`` groups."""
     total, every = groups * routers * hosts, groups * routers
+    name = f"dragonfly:groups={groups},routers={routers},hosts={hosts}"
+    cables = 2 * total + every * (routers - 1) + groups * (groups - 1)
+    require_room(name, [groups, routers, hosts], total, cables)
     host = np.arange(total)
     up = np.stack([host, total + host // hosts], axis=1)
     a, j = (x.ravel() for x in np.indices((every, routers - 1)))
@@ -105,5 +109,4 @@ def dragonfly(
     other = channel + (channel >= group)
     far = [gateway(group, other, groups, routers), gateway(other, group, groups, routers)]
     ends = np.concatenate([up, up[:, ::-1], local, total + np.stack(far, axis=1)])
-    name = f"dragonfly:groups={groups},routers={routers},hosts={hosts}"
     return Dragonfly(name, total, links(ends, bandwidth, latency), (("router", every),), groups, routers)

@@ -19,6 +19,7 @@ from ringleader.collectives.topology.base import (
     hops,
     links,
     pairs,
+    require_room,
 )
 
 
@@ -97,6 +98,8 @@ def fat_tree(
             f"got k={k}, oversubscription={oversubscription}"
         )
     up, hosts = half // oversubscription, k * half**2
+    name = f"fat-tree:k={k}" + (f",oversubscription={oversubscription}" if oversubscription > 1 else "")
+    require_room(name, [k, oversubscription], hosts, 2 * (hosts + 2 * k * half * up))
     first_edge, first_aggregation = hosts, hosts + k * half
     first_core = first_aggregation + k * up
     host = np.arange(hosts)
@@ -108,6 +111,5 @@ def fat_tree(
         (first_aggregation + pod2 * up + aggregation2, first_core + aggregation2 * half + port),
     ]
     ends = [np.stack(way, axis=1) for tail, head in upward for way in ((tail, head), (head, tail))]
-    name = f"fat-tree:k={k}" + (f",oversubscription={oversubscription}" if oversubscription > 1 else "")
     switches = (("edge", k * half), ("aggregation", k * up), ("core", up * half))
     return FatTree(name, hosts, links(np.concatenate(ends), bandwidth, latency), switches, k, up)

@@ -19,7 +19,7 @@ from ringleader.collectives.topology.base import (
     links,
     pairs,
 )
-from ringleader.collectives.topology.units import bytes_per_second, seconds
+from ringleader.collectives.topology.units import bytes_per_second, escaped, seconds
 
 SUFFIXES = (".graphml", ".gml", ".gexf", ".json", ".edgelist", ".adjlist")
 
@@ -116,7 +116,7 @@ def graph_file(path: str, bandwidth: float = BANDWIDTH, latency: float = LATENCY
     network = _read(Path(path))
     if network.is_multigraph():
         raise ValueError(
-            f"{path} has several edges between two nodes; merge them into one of their total bandwidth"
+            f"{path!r} has several edges between two nodes; merge them into one of their total bandwidth"
         )
     network.remove_edges_from([(v, v) for v in network if network.has_edge(v, v)])
     hosts = [
@@ -124,7 +124,7 @@ def graph_file(path: str, bandwidth: float = BANDWIDTH, latency: float = LATENCY
     ]
     hosts = hosts or list(network)
     if not hosts:
-        raise ValueError(f"{path} has no nodes")
+        raise ValueError(f"{path!r} has no nodes")
     chosen = set(hosts)
     nodes = hosts + [v for v in network if v not in chosen]
     number = {v: i for i, v in enumerate(nodes)}
@@ -140,9 +140,9 @@ def graph_file(path: str, bandwidth: float = BANDWIDTH, latency: float = LATENCY
     table = np.array(rows, dtype=np.float64).reshape(-1, 4)
     switches = (("switch", len(nodes) - len(hosts)),)
     wires = links(table[:, :2].astype(np.int64), table[:, 2], table[:, 3])
-    labels = tuple(str(network.nodes[v].get("label", v)) for v in nodes)
-    names = labels if len(set(labels)) == len(labels) else tuple(map(str, nodes))
-    return Graph(f"file:{path}", len(hosts), wires, switches, names)
+    labels = tuple(escaped(str(network.nodes[v].get("label", v))) for v in nodes)
+    names = labels if len(set(labels)) == len(labels) else tuple(escaped(str(v)) for v in nodes)
+    return Graph(f"file:{escaped(path)}", len(hosts), wires, switches, names)
 
 
 def _value(data: dict[str, Any], key: str, default: float, path: str) -> float:
@@ -152,15 +152,15 @@ def _value(data: dict[str, Any], key: str, default: float, path: str) -> float:
     try:
         return read(str(data[key]))
     except ValueError as e:
-        raise ValueError(f"{path}: {e}") from None
+        raise ValueError(f"{path!r}: {e}") from None
 
 
 def _read(path: Path) -> Any:
     """The graph in the file; ValueError in one line whatever is wrong with it."""
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: graph files end in {', '.join(SUFFIXES)}")
+        raise ValueError(f"{str(path)!r}: graph files end in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ValueError(f"there is no graph file {path}")
+        raise ValueError(f"there is no graph file {str(path)!r}")
     try:
         import networkx
 
@@ -181,5 +181,5 @@ def _read(path: Path) -> Any:
         ) from None
     except Exception as e:
         raise ValueError(
-            f"{path} is no {path.suffix[1:]} graph: {' '.join(str(e).split()) or type(e).__name__}"
+            f"{str(path)!r} is no {path.suffix[1:]} graph: {' '.join(str(e).split()) or type(e).__name__}"
         ) from None

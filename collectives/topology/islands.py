@@ -19,6 +19,7 @@ from ringleader.collectives.topology.base import (
     joined,
     links,
     pairs,
+    require_room,
 )
 
 INSIDE, BETWEEN = 450e9, 50e9  # B/s: an NVLink port of a GPU, and a 400 Gb/s network card
@@ -82,6 +83,8 @@ def islands(
             f"islands: {gpus} GPUs an island cannot use {rails} rails; give rails={gpus} or fewer"
         )
     hosts = count * gpus
+    name = f"islands:gpus={gpus},rails={rails},islands={count}"
+    require_room(name, [count, gpus, rails], hosts, 2 * (hosts + count * rails))
     host = np.arange(hosts)
     up = np.stack([host, hosts + host // gpus], axis=1)
     island, rail = (x.ravel() for x in np.indices((count, rails)))
@@ -90,5 +93,4 @@ def islands(
         links(np.concatenate([up, up[:, ::-1]]), inside, latency),
         links(np.concatenate([out, out[:, ::-1]]), between, latency),
     )
-    name = f"islands:gpus={gpus},rails={rails},islands={count}"
     return Islands(name, hosts, cables, (("island", count), ("rail", rails)), gpus, rails)

@@ -12,23 +12,24 @@ from ringleader.collectives.topology.fat_tree import fat_tree
 from ringleader.collectives.topology.graph import graph_file
 from ringleader.collectives.topology.islands import islands
 from ringleader.collectives.topology.regular import grid, star, switch
-from ringleader.collectives.topology.units import bytes_per_second, seconds
+from ringleader.collectives.topology.units import MOST_HOSTS, bytes_per_second, quoted, seconds, whole
 
 Values = Mapping[str, Any]
 LINK = {"bandwidth": bytes_per_second, "latency": seconds}  # keys of every kind whose links are all alike
 
 
 def _whole(text: str) -> int:
-    if not text.strip().isdigit() or int(text) < 1:
-        raise ValueError(f"{text!r} is no whole number above 0")
-    return int(text)
+    value = whole(text)
+    if value is None or not 1 <= value <= MOST_HOSTS:
+        raise ValueError(f"{quoted(text)} is no whole number above 0, up to {MOST_HOSTS:,}")
+    return value
 
 
 def _dims(text: str) -> tuple[int, ...]:
     try:
         return tuple(map(_whole, text.lower().split("x")))
     except ValueError:
-        raise ValueError(f"{text!r} are no dimensions; write them like 4x4") from None
+        raise ValueError(f"{quoted(text)} are no dimensions; write them like 4x4") from None
 
 
 @dataclass(frozen=True)
@@ -141,14 +142,14 @@ def topology(text: str, ranks: int | None = None) -> Topology:
     kind, _, rest = text.strip().partition(":")
     if kind not in _kinds:
         raise ValueError(
-            f"unknown topology {kind!r}; known: {', '.join(_kinds)} (for example {KINDS['torus']})"
+            f"unknown topology {quoted(kind)}; known: {', '.join(_kinds)} (for example {KINDS['torus']})"
         )
     try:
         made = _kinds[kind].build(ranks, _values(kind, rest))
     except ValueError as e:
-        raise ValueError(f"topology {text!r}: {e}") from None
+        raise ValueError(f"topology {quoted(text)}: {e}") from None
     if ranks is not None and made.hosts < ranks:
-        raise ValueError(f"topology {text!r} has {made.hosts} hosts, too few for {ranks} ranks")
+        raise ValueError(f"topology {quoted(text)} has {made.hosts} hosts, too few for {ranks} ranks")
     return made
 
 
@@ -161,7 +162,7 @@ def _values(kind: str, text: str) -> dict[str, Any]:
             key, value = next(iter(known.keys)), part
         key = key.strip()
         if key not in known.keys or not (equals or i == 0):
-            raise ValueError(f"unknown key {key!r}; {kind} has {', '.join(known.keys)}, like {known.example}")
+            raise ValueError(f"unknown key {quoted(key)}; {kind} has {', '.join(known.keys)}, like {known.example}")
         if key in values:
             raise ValueError(f"key {key!r} is given twice")
         try:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.collectives.topology.base import Ints, Topology
+from ringleader.collectives.topology.units import quoted, whole
 
+MOST_SEEDS = 1 << 64
 Placement = str | Sequence[int] | NDArray[np.int64]
 
 
@@ -21,15 +23,16 @@ def place(topology: Topology, n: int, placement: Placement = "block") -> Ints:
         raise ValueError(f"{topology.name} has {topology.hosts} hosts, too few for {n} ranks")
     if not isinstance(placement, str):
         return _given(topology, n, placement)
-    kind, _, seed = placement.partition(":")
+    kind, colon, seed = placement.partition(":")
     if placement == "block":
         return np.arange(n)
     if placement == "cyclic":
         return _dealt(topology.groups())[:n]
-    if kind == "random" and (seed.isdigit() or placement == "random"):
-        return np.random.default_rng(int(seed or 0)).permutation(topology.hosts)[:n]
+    number = whole(seed) if colon else 0
+    if kind == "random" and number is not None and number < MOST_SEEDS:
+        return np.random.default_rng(number).permutation(topology.hosts)[:n]
     raise ValueError(
-        f"unknown placement {placement!r}; write block, cyclic, random, random:SEED, or a list of hosts"
+        f"unknown placement {quoted(placement)}; write block, cyclic, random, random:SEED, or a list of hosts"
     )
 
 
@@ -42,7 +45,9 @@ def _dealt(groups: Ints) -> Ints:
 
 
 def _given(topology: Topology, n: int, placement: Sequence[int] | NDArray[np.int64]) -> Ints:
-    hosts = np.asarray(placement, dtype=np.int64)
+    hosts = np.asarray(placement)
+    if hosts.dtype.kind not in "iu":  # numpy would cut floats off
+        raise ValueError(f"placement: hosts must be whole numbers, got {quoted(str(placement))}")
     if hosts.shape != (n,):
         raise ValueError(f"placement names {hosts.size} hosts for {n} ranks; give one for each")
     if wrong := hosts[(hosts < 0) | (hosts >= topology.hosts)].tolist():
@@ -54,4 +59,4 @@ def _given(topology: Topology, n: int, placement: Sequence[int] | NDArray[np.int
         raise ValueError(
             f"placement: host {chosen[times > 1][0]} is given to several ranks; a host has room for one"
         )
-    return hosts
+    return hosts.astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,10 @@ from ringleader.collectives.topology.base import (
     hops,
     links,
     pairs,
+    require_room,
 )
+
+MOST_DIMENSIONS = 24
 
 
 def circle(count: int, radius: float = 1.0) -> Floats:
@@ -42,6 +46,7 @@ class Switch(Topology):
 
 
 def switch(hosts: int, bandwidth: float = BANDWIDTH, latency: float = LATENCY) -> Topology:
+    require_room(f"switch:{hosts}", [hosts], hosts, 2 * hosts)
     host, centre = np.arange(hosts), np.full(hosts, hosts)
     up = np.stack([host, centre], axis=1)
     cables = links(np.concatenate([up, up[:, ::-1]]), bandwidth, latency)
@@ -67,6 +72,7 @@ class Star(Topology):
 
 
 def star(hosts: int, bandwidth: float = BANDWIDTH, latency: float = LATENCY) -> Topology:
+    require_room(f"star:{hosts}", [hosts], hosts, 2 * hosts)
     spokes = np.arange(1, hosts)
     inward = np.stack([spokes, np.zeros_like(spokes)], axis=1)
     cables = links(np.concatenate([inward, inward[:, ::-1]]), bandwidth, latency)
@@ -166,8 +172,11 @@ def grid(
     kind: str, dims: Sequence[int], wrap: bool, bandwidth: float = BANDWIDTH, latency: float = LATENCY
 ) -> Topology:
     """A ring, mesh, torus or hypercube, by its dimensions."""
-    dims = tuple(int(d) for d in dims)
+    if not 1 <= len(dims) <= MOST_DIMENSIONS:
+        raise ValueError(f"{kind}: {len(dims)} dimensions; give 1 to {MOST_DIMENSIONS}")
     size = {"ring": str(dims[0]), "hypercube": f"dim={len(dims)}"}.get(kind, "x".join(map(str, dims)))
+    name, hosts = f"{kind}:{size}", math.prod(dims)
+    require_room(name, dims, hosts, 2 * len(dims) * hosts)
+    dims = tuple(int(d) for d in dims)
     ends = [np.stack([tail, head], axis=1) for _, _, tail, head in _steps(dims, wrap)]
-    cables = links(np.concatenate(ends), bandwidth, latency)
-    return Grid(f"{kind}:{size}", int(np.prod(dims, dtype=np.int64)), cables, dims=dims, wrap=wrap)
+    return Grid(name, int(hosts), links(np.concatenate(ends), bandwidth, latency), dims=dims, wrap=wrap)

@@ -140,7 +140,7 @@ def _model_in(model: dict[str, Any] | None) -> Predictor | None:
     return Simulated(text)
 
 
-_MODEL: dict[str, Any] = {"alpha": (int, float), "beta": (int, float), "gamma": (int, float), "ports": int}
+_MODEL: dict[str, Any] = {"alpha": (int, float), "beta": (int, float), "gamma": (int, float)}
 
 
 def _parts(item: Any, where: str, **kinds: type | tuple[type, ...]) -> list[Any]:

@@ -70,7 +70,7 @@ def test_a_closed_form_builds_nothing(collective, name, parameters, monkeypatch)
 def test_without_a_closed_form_the_schedule_is_counted(monkeypatch):
     known = find("allreduce", "ring")
     unknown = registry.Algorithm(
-        known.collective, "ring", known.rounds, known.slots, known.scratch, False, None, {}
+        known.collective, "ring", known.rounds, known.slots, known.scratch, False, None, {}, {}
     )
     monkeypatch.setitem(registry._algorithms, ("allreduce", "ring"), unknown)
     assert closed_cost("allreduce", "ring", 5, 100) is None
@@ -93,12 +93,12 @@ def test_bytes_are_those_of_the_larger_buffer(collective, name, per_block):
 
 def test_a_barrier_moves_nothing():
     price = cost("barrier", "dissemination", 8, 4096)
-    assert price[:6] == (3, 0, 0, 0, 0, 0)
+    assert price[:7] == (3, 3, 0, 0, 0, 0, 0)
     assert set(price.factors(bounds("barrier", 8, 4096)).values()) == {1.0}
 
 
 def test_fragments_have_a_price():
-    assert cost_of(fragment(4, 4, ring_rounds(4)), 400)[:3] == (3, 300.0, 0.0)
+    assert cost_of(fragment(4, 4, ring_rounds(4)), 400)[:4] == (3, 3, 300.0, 0.0)
 
 
 def test_time_is_the_sum_of_its_terms():
@@ -110,11 +110,19 @@ def test_time_is_the_sum_of_its_terms():
 def test_factors_stay_finite():
     ring = cost("allreduce", "ring", 8, 800)
     assert ring.factors(bounds("allreduce", 8, 800)) == {
-        "rounds": 14 / 3, "sent": 1.0, "reduced": 1.0, "path_sent": 1.0, "path_reduced": 1.0,
+        "rounds": 14 / 3, "starts": 14 / 3, "sent": 1.0, "reduced": 1.0, "path_sent": 1.0, "path_reduced": 1.0,
     }  # fmt: skip
     assert set(cost("allreduce", "ring", 8, 0).factors(bounds("allreduce", 8, 0)).values()) == {14 / 3, 1.0}
     wasteful = ring._replace(reduced=1600.0).factors(bounds("broadcast", 8, 800))
     assert wasteful["reduced"] == 3.0  # nothing need be reduced; two buffers were
+
+
+def test_several_messages_in_a_round_are_started_one_after_the_other():
+    shot = cost("allreduce", "one-shot", 65, 1024)
+    assert (shot.rounds, shot.starts) == (1, 64)
+    assert shot.time(1.0, 0.0, 0.0) == 64.0
+    assert shot.factors(bounds("allreduce", 65, 1024))["starts"] == 64 / 7
+    assert cost("allgather", "recursive-doubling", 65, 1024).starts == 6 + 64  # the last rank serves 64
 
 
 def test_several_ports_need_fewer_rounds():
@@ -125,8 +133,8 @@ def test_several_ports_need_fewer_rounds():
 
 def test_every_collective_has_bounds_and_a_single_rank_needs_nothing():
     for collective in COLLECTIVES:
-        assert bounds(collective, 1, 4096) == (0, 0, 0, 0, 0)
-        assert bounds(collective, 5, 4096).rounds == 3
+        assert bounds(collective, 1, 4096) == (0, 0, 0, 0, 0, 0)
+        assert bounds(collective, 5, 4096)[:2] == (3, 3)
 
 
 def test_known_bounds():
@@ -137,7 +145,7 @@ def test_known_bounds():
         "scan": (8, 7, 8), "exscan": (8, 6, 8), "barrier": (0, 0, 0),
     }  # fmt: skip
     for collective, (sent, reduced, path_sent) in table.items():
-        assert bounds(collective, 8, 8)[1:] == (sent, reduced, path_sent, reduced), collective
+        assert bounds(collective, 8, 8)[2:] == (sent, reduced, path_sent, reduced), collective
     assert set(table) == set(COLLECTIVES)
 
 
@@ -151,7 +159,17 @@ def test_known_bounds():
         (lambda: cost("broadcast", "chain", 4, 1, chunk=4), "not chunk"),
         (lambda: cost("broadcast", "chain", 4, 1, chunks=0), "chunks must be at least 1, got 0"),
         (lambda: cost("broadcast", "k-nomial", 4, 1, radix=1), "radix must be at least 2, got 1"),
+        (lambda: cost("broadcast", "chain", 4, 1, chunks=2**20 + 1), "chunks must be at most 1048576"),
+        (lambda: cost("broadcast", "chain", 4, 1, chunks=2.0), "chunks must be a whole number, got 2.0"),
+        (lambda: cost("broadcast", "k-nomial", 100_000, 1, radix=1), "radix must be at least 2, got 1"),
+        (lambda: cost("allreduce", "torus-2d", 100_000, 1, ports=3), "ports must be 1, 2 or 4, got 3"),
+        (lambda: cost("allreduce", "generalised", 100_000, 1, latency=-1), "latency must be at least 0"),
+        (lambda: cost("allreduce", "ring", 8.0, 1), "rank count must be a whole number, got 8.0"),
+        (lambda: cost("allreduce", "ring", True, 1), "rank count must be a whole number, got True"),
+        (lambda: cost("broadcast", "chain", 8, 1, root=1.0), "root must be a whole number, got 1.0"),
+        (lambda: cost("broadcast", "bine", 5000, 1), "no closed form for 5000 ranks"),
         (lambda: cost("allreduce", "ring", 4, -1), "got -1"),
+        (lambda: cost("allreduce", "ring", 4, 1.5), "got 1.5"),
         (lambda: bounds("allreduce", 4, -1), "nbytes=-1"),
         (lambda: bounds("allreduce", 4, 1, ports=0), "ports=0"),
     ],

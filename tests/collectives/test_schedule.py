@@ -151,3 +151,14 @@ def test_registering_makes_an_algorithm_known(monkeypatch):
     assert "test-star" in algorithms("allreduce")
     assert find("allreduce", "test-star").rounds is star
     verify(build("allreduce", "test-star", 7)).require()
+
+
+def test_numbers_and_lists_of_any_kind_are_one_parameter():
+    """Equal schedules have equal digests, or ranks would disagree about them."""
+    plain = build("broadcast", "chain", 5, 2, chunks=4)
+    assert build("broadcast", "chain", np.int64(5), np.int32(2), chunks=np.int64(4)) is plain
+    groups = ((0, 2), (1, 3))
+    whole = build("allreduce", "hierarchical", 4, groups=groups)
+    assert build("allreduce", "hierarchical", 4, groups=[[0, 2], [1, 3]]) is whole
+    assert build("allreduce", "hierarchical", 4, groups=np.array(groups)) is whole
+    assert build("allreduce", "recursive-doubling", np.int64(8)).n == 8

@@ -210,7 +210,9 @@ def test_a_pipeline_is_as_many_steps_as_it_has_shapes():
     widths = fragment(
         4, 9, [copy([0, 1, 2], [1, 2, 3], slot=[4, -2, 0], width=2).repeat(9, shift=-3, wrap=False)]
     )
-    assert timed(widths, MB, "ring").per_round() == close(timed(expanded(widths), MB, "ring").per_round())
+    compact, single = (timed(s, MB, "ring").per_round() for s in (widths, expanded(widths)))
+    assert len(compact) == 9  # in most of which all transfers have left the window
+    assert compact[compact > 0] == close(single)
 
 
 @pytest.mark.parametrize("shift", [-3, -1, 1, 2])
@@ -383,7 +385,7 @@ def test_summary_is_json_and_text():
     assert (d["collective"], d["algorithm"], d["ranks"], d["rounds"]) == ("allreduce", "ring", 4, 6)
     assert d["placement"] == [3, 2, 1, 0]
     assert d["ratio"] == s.ratio
-    assert "allreduce 'ring' on 4 ranks, 1e+06 bytes, on torus:2x2x1 (rounds)" in str(s)
+    assert "allreduce 'ring' on 4 ranks, 977 KiB, on torus:2x2x1 (rounds)" in str(s)
     assert s.bottleneck.link in str(s)
     part = timed(fragment(2, 1, [copy(0, 1)]), MB, "ring")
     assert json.loads(json.dumps(part.as_dict()))["ratio"] is None

@@ -36,15 +36,12 @@ MODEL = Model(alpha=1e-5, beta=1e-9, gamma=5e-10)
 def started(collective, choice, n):
     """Messages that are started one after the other: the most that a rank sends or receives, round by round."""
     total = 0
-    for r in choice.build(collective, n).rounds:
+    for groups in choice.build(collective, n).expand():
         messages = {
-            (i, s, d)
-            for i, g in enumerate(r.groups)
-            for s, d in zip(g.src.tolist(), g.dst.tolist())
-            if s != d
+            (i, s, d) for i, g in enumerate(groups) for s, d in zip(g.src.tolist(), g.dst.tolist()) if s != d
         }
         busy = [0, *Counter(s for _, s, _ in messages).values(), *Counter(d for _, _, d in messages).values()]
-        total += r.times * max(busy)
+        total += max(busy)
     return total
 
 
@@ -149,26 +146,20 @@ def test_equally_fast_ones_are_taken_by_rounds_then_pieces_then_name_then_parame
     assert choose("allreduce", 2, 1 << 20).algorithm not in ("bidirectional-ring", "generalised")
 
 
-def test_several_messages_in_a_round_take_their_turns():
-    """One round from the root to all others is n - 1 messages, as many at a time as there are ports."""
-    straight, tree = Choice.of("linear", {}), Choice.of("binomial", {})
-    for ports, turns in ((1, 7), (2, 4), (3, 3), (7, 1), (100, 1)):
-        prediction = Model(1.0, 0.0, 0.0, ports).predict("scatter", straight, 8, 64)
-        assert prediction == Prediction(straight, turns, 1, (turns, 0.0, 0.0))
-        assert Model(1.0, 0.0, 0.0, ports).predict("scatter", tree, 8, 64).seconds == 3
-    assert choose("scatter", 8, 64).algorithm != "linear"
-    assert choose("scatter", 8, 64, Model(ports=7)).algorithm == "linear"
-
-
-def test_messages_of_many_ranks_are_extrapolated():
+def test_several_messages_of_a_rank_start_one_after_the_other():
+    """One round from the root to all others is n - 1 messages, for any number of ranks."""
     model = Model(1.0, 0.0, 0.0)
-    for n in (63, 64, 65, 4096):
-        of = {a: model.predict("scatter", Choice.of(a, {}), n, 64).seconds for a in ("linear", "binomial")}
-        assert of == {"linear": min(n - 1, 63), "binomial": (n - 1).bit_length()}
-        ring = Choice.of("ring", {})
-        assert model.predict("allreduce", ring, n, 64).seconds == 2 * (n - 1)
+    for n in (8, 63, 64, 65, 512, 4096):
+        of = {a: model.predict("scatter", Choice.of(a, {}), n, 64) for a in ("linear", "binomial")}
+        assert of["linear"] == Prediction(Choice.of("linear", {}), n - 1, 1, (n - 1, 0.0, 0.0))
+        assert of["binomial"].seconds == (n - 1).bit_length()
+        two_shot = model.predict("allreduce", Choice.of("two-shot", {}), n, 64)
+        assert (two_shot.seconds, two_shot.rounds) == (2 * (n - 1), 2)
+        assert model.predict("allreduce", Choice.of("ring", {}), n, 64).seconds == 2 * (n - 1)
         assert model.predict("allreduce", Choice.of("bidirectional-ring", {}), n, 64).seconds == 4 * (n - 1)
-    assert choose("scatter", 4096, 64).algorithm != "linear"
+        assert choose("scatter", n, 64).algorithm != "linear"
+    assert choose("allreduce", 500, 1 << 20, ordered=True).algorithm == "halving-doubling"
+    assert choose("alltoall", 512, 512 << 10).algorithm not in ("linear", "pairwise")
 
 
 def test_without_a_closed_form_few_ranks_are_counted(monkeypatch):
@@ -329,7 +320,7 @@ def test_a_table_survives_being_written(table, tmp_path):
 
 SMALL = {
     "format": 1,
-    "model": {"alpha": 1e-6, "beta": 1e-9, "gamma": 0.0, "ports": 1},
+    "model": {"alpha": 1e-6, "beta": 1e-9, "gamma": 0.0},
     "choices": [
         {"collective": "allreduce", "n": 4, "ordered": True, "ranges": [
             {"from": 0, "algorithm": "recursive-doubling", "parameters": {}},
@@ -369,8 +360,6 @@ WRONG = [
     (("model", "alpha"), True, "alpha must be of type int or float, got True"),
     (("model", "beta"), math.nan, "NaN is no number"),
     (("model", "beta"), math.inf, "Infinity is no number"),
-    (("model", "ports"), 0, "ports"),
-    (("model", "ports"), 1.5, "ports must be of type int"),
     (("model",), {"topology": "moebius:4"}, "unknown topology 'moebius:4'"),
     (("model",), {"topology": 4}, "topology must be of type str"),
     (("model",), {"topology": "ring", "alpha": 1}, "must be an object of topology"),
@@ -468,7 +457,7 @@ def test_a_damaged_file_is_refused_or_still_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("values", "text"),
     [({"alpha": -1.0}, "alpha"), ({"beta": math.nan}, "beta"), ({"gamma": math.inf}, "gamma"),
-     ({"ports": 0}, "ports"), ({"ports": 1.5}, "ports"), ({"alpha": True}, "alpha"), ({"beta": "1"}, "beta")],
+     ({"alpha": True}, "alpha"), ({"beta": "1"}, "beta")],
 )  # fmt: skip
 def test_a_model_has_real_constants(values, text):
     with pytest.raises(ValueError, match=f"model: {text} must be"):
