@@ -62,7 +62,8 @@ class Algorithm:
     def _value(self, name: str, key: str, value: Any) -> Hashable:
         default = self._signature.parameters[key].default
         if not isinstance(default, int):
-            return _plain(value)
+            plain: Hashable = _plain(value)
+            return plain
         number = _whole(value, name)
         if number < self.least.get(key, number):
             raise ValueError(f"{name} must be at least {self.least[key]}, got {number}")

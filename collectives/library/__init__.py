@@ -18,5 +18,6 @@ from ringleader.collectives.library import (  # noqa: F401
     reduce_scatter,
     scan,
     swing,
+    swing_torus,
     torus,
 )

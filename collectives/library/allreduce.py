@@ -8,7 +8,7 @@ import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library import allgather, broadcast, reduce, reduce_scatter
 from ringleader.collectives.library.gather import all_at_once
-from ringleader.collectives.library.swing import on_power_of_two
+from ringleader.collectives.library.swing import count_on_power_of_two, on_power_of_two
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy, fold, fragment
 
@@ -43,18 +43,9 @@ def bidirectional_ring(n: int) -> Iterator[Round]:
     yield from fragment(n, n, ring(n)).on_ranks([r, r[::-1]], n, first=[0, n], slots=2 * n).rounds
 
 
-def _count_on_power_of_two(n: int, core: Count) -> Count:
-    """``core``, on the largest power of two in n, with on_power_of_two's two rounds for the other ranks."""
-    extra = core.slots * (n & (n - 1) > 0)
-    rounds = core.rounds + 2 * (extra > 0)
-    sent, path_sent = core.sent + extra, core.path_sent + 2 * extra
-    reduced, path_reduced = core.reduced + extra, core.path_reduced + extra
-    return Count(rounds, sent, reduced, core.slots, path_sent, path_reduced, core.more_starts)
-
-
 def _recursive_doubling_count(n: int) -> Count:
     rounds = n.bit_length() - 1
-    return _count_on_power_of_two(n, Count(rounds, rounds, rounds, 1, rounds, rounds))
+    return count_on_power_of_two(n, Count(rounds, rounds, rounds, 1, rounds, rounds))
 
 
 @algorithm("allreduce", ordered=True, count=_recursive_doubling_count)
@@ -79,7 +70,7 @@ def _halving_doubling_count(n: int) -> Count:
     active = 1 << (n.bit_length() - 1)
     folded = active - 1  # slots: a half, a quarter, ... of the buffer
     core = Count(2 * (active.bit_length() - 1), 2 * folded, folded, active, 2 * folded, folded)
-    return _count_on_power_of_two(n, core)
+    return count_on_power_of_two(n, core)
 
 
 @algorithm(

@@ -16,7 +16,14 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library.swing import is_power_of_two, on_power_of_two, partner, steps, tree
+from ringleader.collectives.library.swing import (
+    count_on_power_of_two,
+    is_power_of_two,
+    on_power_of_two,
+    partner,
+    steps,
+    tree,
+)
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy, fold, fragment
 
@@ -47,12 +54,9 @@ def reduce(n: int, root: int) -> Iterator[Round]:
 
 def _count_allreduce(n: int) -> Count:
     active = 1 << (n.bit_length() - 1)
-    extra = active * (n > active)  # slots that a rank which joins for another takes in and gives back
-    moved = 2 * (active - 1)
-    return Count(
-        2 * (active.bit_length() - 1) + 2 * (n > active), moved + extra, active - 1 + extra, active,
-        moved + 2 * extra, active - 1 + extra,
-    )  # fmt: skip
+    folded = active - 1
+    core = Count(2 * (active.bit_length() - 1), 2 * folded, folded, active, 2 * folded, folded)
+    return count_on_power_of_two(n, core)
 
 
 @algorithm("allreduce", name="bine", slots=lambda n: 1 << (n.bit_length() - 1), count=_count_allreduce)

@@ -2,8 +2,7 @@
 
 De Sensi, Bonato, Saam and Hoefler, "Swing: Short-cutting Rings for Higher Bandwidth Allreduce" (2024).
 The partner in step s is about 2/3 of 2^s ranks away, where recursive doubling goes 2^s, so that on a ring fewer
-messages share a link. This is the paper's algorithm in one dimension with one port; there, on a torus, steps take the
-dimensions in turn.
+messages share a link. Here it is the paper's algorithm in one dimension with one port; for tori see swing_torus.
 """
 
 from __future__ import annotations
@@ -97,9 +96,8 @@ def allreduce(n: int) -> Iterator[Round]:
 
 
 def _count_latency(n: int) -> Count:
-    doublings, extra = n.bit_length() - 1, not is_power_of_two(n)
-    sent = doublings + extra
-    return Count(doublings + 2 * extra, sent, sent, 1, doublings + 2 * extra, sent)
+    doublings = n.bit_length() - 1
+    return count_on_power_of_two(n, Count(doublings, doublings, doublings, 1, doublings, doublings))
 
 
 @algorithm("allreduce", name="swing-latency", count=_count_latency)
@@ -134,3 +132,12 @@ def on_power_of_two(
     yield fold(resting, resting + 1, order=-1, width=width)
     yield from fragment(active, width, rounds(active)).on_ranks(ranks, n).rounds
     yield copy(resting + 1, resting, width=width)
+
+
+def count_on_power_of_two(n: int, core: Count) -> Count:
+    """``core``, on the largest power of two in n, with on_power_of_two's two rounds for the other ranks."""
+    extra = core.slots * (n & (n - 1) > 0)
+    rounds = core.rounds + 2 * (extra > 0)
+    sent, path_sent = core.sent + extra, core.path_sent + 2 * extra
+    reduced, path_reduced = core.reduced + extra, core.path_reduced + extra
+    return Count(rounds, sent, reduced, core.slots, path_sent, path_reduced, core.more_starts)

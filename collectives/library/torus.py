@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isqrt, prod
 
 import numpy as np
@@ -13,7 +13,7 @@ from ringleader.collectives.schedule import Round, Schedule, fragment
 
 
 def _count(shape: tuple[int, ...], ports: int) -> Count:
-    _check_ports(ports, len(shape))
+    check_ports(ports, len(shape))
     n = prod(shape)
     sent, reduced = 2 * (n - 1) * ports, (n - 1) * ports
     rounds = 2 * sum(size - 1 for size in shape)
@@ -36,7 +36,7 @@ def torus_2d(n: int, rows: int = 0, ports: int = 2) -> Iterator[Round]:
     one half begins with the columns. 4: the other way round each ring as well, so that all links of a rank are
     busy; Jain and Sabharwal, "Optimal bucket algorithms for large MPI collectives on torus interconnects" (2010).
     """
-    yield from _bucket(_rows_and_columns(n, rows), ports)
+    yield from in_ports(_rows_and_columns(n, rows), ports, _along_all)
 
 
 @algorithm(
@@ -51,24 +51,28 @@ def torus_3d(n: int, x: int = 0, y: int = 0, ports: int = 3) -> Iterator[Round]:
     prime n is a ring. ``ports`` is 1, 3 (each third begins with another dimension) or 6 (both ways round).
     Jain and Sabharwal (2010).
     """
-    yield from _bucket(_box(n, x, y), ports)
+    yield from in_ports(_box(n, x, y), ports, _along_all)
 
 
-def _bucket(shape: tuple[int, ...], ports: int) -> Iterator[Round]:
-    """Part p of the buffer walks the dimensions from the last on, after rotating them by p."""
+def in_ports(
+    shape: tuple[int, ...], ports: int, along: Callable[[tuple[int, ...]], Schedule]
+) -> Iterator[Round]:
+    """``along``, an AllReduce for a torus of a given shape, for each of ``ports`` parts of the buffer; part p after
+    rotating the dimensions by p and, when all have had their turn, the other way round."""
     dimensions, n = len(shape), prod(shape)
-    _check_ports(ports, dimensions)
+    check_ports(ports, dimensions)
     whole = fragment(n, n * ports, [])
     for port in range(ports):
         grid = np.arange(n).reshape(shape).transpose(np.roll(range(dimensions), port))
         if port >= dimensions:
-            grid = np.flip(grid)
-        part = _along_all(grid.shape).on_ranks(grid.ravel(), n, first=[port * n], slots=n * ports)
+            # Turned round and moved by one: a flip alone would leave Swing's neighbours, 0 and 1, together.
+            grid = np.roll(np.flip(grid), 1, axis=tuple(range(dimensions)))
+        part = along(grid.shape).on_ranks(grid.ravel(), n, first=[port * n], slots=n * ports)
         whole = whole.beside(part)
     yield from whole.rounds
 
 
-def _check_ports(ports: int, dimensions: int) -> None:
+def check_ports(ports: int, dimensions: int) -> None:
     if ports not in (1, dimensions, 2 * dimensions):
         raise ValueError(f"ports must be 1, {dimensions} or {2 * dimensions}, got {ports}")
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from ringleader.collectives import Schedule, build, count, find, verify
+from ringleader.collectives import Schedule, build, count, find, simulate, topology, verify
 from ringleader.collectives.collective import ALLREDUCE
+from ringleader.collectives.library import swing_torus
 from ringleader.collectives.library.circulant import base_blocks, receive_schedule, skips
 from ringleader.collectives.library.generalised import balanced_tree
 from ringleader.collectives.library.swing import distance, partner, steps, tree
@@ -188,6 +189,30 @@ def test_nearest_partners_first_would_give_ranks_different_bits():
     rounds = tuple(fold(r, partner(r, step) % 8) for step in steps(8))
     assert "other" in str(verify(Schedule(8, 1, rounds, ALLREDUCE)))
     assert verify(Schedule(8, 1, rounds[::-1], ALLREDUCE))
+
+
+def test_swing_on_a_torus_takes_the_dimensions_in_turn():
+    """4 x 4, rank 5 = (1, 1): one column back, one row back, one column on, one row on (odd ones look back)."""
+    found = [int(there[5]) for there in swing_torus.partners((4, 4))]
+    assert found == [4, 1, 5 + 1, 5 + 4]
+    for shape in ((2, 8), (4, 4, 4), (1, 16)):
+        for there in swing_torus.partners(shape):
+            assert np.array_equal(there[there], np.arange(int(np.prod(shape))))
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "links"), [("swing-2d", "torus:8x8", 4), ("swing-3d", "torus:4x4x4", 6)]
+)
+def test_all_ports_of_a_torus_are_busy(name, where, links):
+    """In the first round every rank sends to all its neighbours, a message each."""
+    schedule = build("allreduce", name, 64)
+    first = next(iter(messages(schedule)))
+    assert len(first) == 64 * links
+    at = topology(where)
+    assert all(len(at.route(src, dst)[0]) == 1 for src, dst in first)
+    others = ("ring", "swing", "halving-doubling", "recursive-doubling")
+    took = {a: simulate(build("allreduce", a, 64), 1 << 20, at).total for a in (name, *others)}
+    assert min(took, key=took.get) == name
 
 
 # Bine
