@@ -10,12 +10,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from ringleader.collectives import Round, algorithms, build, copy, fragment, verify
 from ringleader.collectives.draw import curves, link_load, ownership, space_time
+from ringleader.collectives.draw.canvas import seconds_drawn
 from ringleader.collectives.draw.contents import COMPLETE, EMPTY, OTHER, PARTIAL, History, spans
 from ringleader.collectives.draw.panels import PANELS
 from ringleader.collectives.draw.routes import controls, curve, places, spacing
 from ringleader.collectives.simulate import LogGP, simulate
 from ringleader.collectives.topology import topology
-from ringleader.collectives.topology.units import bytes_text, seconds_text
+from ringleader.collectives.topology.units import bytes_text
 
 SCHEDULES = [
     ("allreduce", "ring"), ("allreduce", "recursive-doubling"), ("broadcast", "circulant"), ("alltoall", "bruck"),
@@ -178,7 +179,7 @@ def test_a_simulated_arrow_from_send_to_receive(model):
     assert sorted(a for a, _ in ends) == sends
     assert sorted(b for _, b in ends) == receives
     assert all((a[1] + 1) % 5 == b[1] and a[0] < b[0] for a, b in ends)
-    assert any(f"{seconds_text(simulation.total)} in all" in text for text in said(figure))
+    assert any(f"{seconds_drawn(simulation.total)} in all" in text for text in said(figure))
     assert figure.axes[0].get_xlim()[1] == simulation.total
 
 
@@ -312,7 +313,7 @@ def test_every_link_is_drawn_and_the_bottleneck_is_marked():
     (line,) = [text for text in said(figure) if text.startswith("bottleneck")]
     nbytes = bytes_text(simulation.bottleneck.nbytes)
     assert (
-        f"★ {simulation.bottleneck.link}: {nbytes}, busy {seconds_text(simulation.bottleneck.nbytes / 50e9)}"
+        f"★ {simulation.bottleneck.link}: {nbytes}, busy {seconds_drawn(simulation.bottleneck.nbytes / 50e9)}"
         in line
     )
 
@@ -400,7 +401,7 @@ def test_lines_are_told_apart_without_colour():
     ("seconds", "text"), [(0, "0 s"), (2e-9, "2 ns"), (1.2345678e-6, "1.235 µs"), (0.99999e-3, "1 ms"), (90, "90 s")]
 )  # fmt: skip
 def test_seconds(seconds, text):
-    assert seconds_text(seconds) == text
+    assert seconds_drawn(seconds) == text
 
 
 def test_bytes():

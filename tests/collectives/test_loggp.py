@@ -122,9 +122,35 @@ def test_rounds_are_no_barriers():
     assert total(fragment(4, 1, rounds)) == close(2 * (2 * HANDLE + WIRE + BODY))
 
 
-def test_wrong_parameters_are_refused():
-    with pytest.raises(ValueError, match="LogGP: o must be 0 or more, got -1"):
-        LogGP(o=-1)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({key: value} for key in "LogO" for value in (-1, float("inf"), float("nan"), 1e7, None, "1us", True)),
+        {"G": -1}, {"G": float("inf")}, {"S": float("nan")}, {"S": -1}, {"S": None},
+    ],
+)  # fmt: skip
+def test_wrong_parameters_are_refused(wrong):
+    ((key, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"LogGP: {key} must be a number from 0 to .*, got {value!r}"):
+        LogGP(**wrong)
+
+
+def test_what_has_no_end_or_default_is_allowed():
+    assert LogGP(G=None, S=float("inf")) == LogGP()
+
+
+def test_a_card_keeps_the_order_of_rounds():
+    """Rank 2's message is early, but of the second round: rank 0 takes it in after rank 1's, which is late."""
+    late = [copy(1, 0, slot=0), copy(2, 0, slot=1)]
+    params = LogGP(o=1e-6, G=1e-9)
+    delayed = total(fragment(3, 2, late), nbytes=2 * B, params=params, slow={1: 1000.0})
+    alone = total(fragment(3, 2, late[:1]), nbytes=2 * B, params=params, slow={1: 1000.0})
+    assert delayed - alone == close(1e-9 * B)
+
+
+def test_more_messages_than_patience_are_refused_before_any_is_sent():
+    with pytest.raises(ValueError, match="transfers are too many for model loggp or jitter; at most"):
+        total(build("allreduce", "ring", 20_000))
 
 
 # The same, event by event, from the programs that ranks really run.

@@ -192,7 +192,10 @@ def test_hover_and_focus_tell_the_exact_expression(show):
     assert told == "r0.0 + r1.0 + (r2.0 + r3.0)"
     cell = browser.driver.find_element("css selector", "[data-cell='2']")
     ActionChains(browser.driver).move_to_element(cell).perform()
-    assert text_of(browser, "tip") == f"rank 2, output slot 0 holds\n{told}\nfinal, as promised; changed in this round"
+    assert (
+        text_of(browser, "tip")
+        == f"rank 2, output slot 0 holds\n{told}\nfinal, as promised; changed in this round"
+    )
     assert cell.get_attribute("aria-describedby") == "tip"
     press(browser, "ESCAPE")
     assert browser.run("document.getElementById('tip').hidden")

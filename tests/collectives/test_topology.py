@@ -256,7 +256,7 @@ def test_text_gives_sizes_speed_and_delay():
         ("islands:gpus=4,rails=5,islands=2", None, "rails=4 or fewer"),
         ("islands:bandwidth=1G", 8, "unknown key 'bandwidth'; islands has gpus, rails"),
         ("file", 4, "file needs a path"),
-        ("file:nowhere.gml", 4, "there is no graph file nowhere.gml"),
+        ("file:nowhere.gml", 4, "there is no graph file 'nowhere.gml'"),
         ("file:cluster.txt", 4, r"graph files end in \.graphml"),
     ],
 )
@@ -322,7 +322,8 @@ def test_degraded_links_by_name_number_and_direction():
         ({("host 9", "switch 0"): 0.5}, r"no vertex 'host 9'; its vertices are 'host 0' \.\.\. 'switch 0'"),
         ({(0, 99): 0.5}, "no vertex 99"),
         ({"host 0": 0.5}, "'host 0' is no link"),
-        ({("host 0", "switch 0"): 0}, r"must be above 0; use without\(\)"),
+        ({("host 0", "switch 0"): 0}, r"must be from 1e-6 to 1e6; use without\(\)"),
+        ({("host 0", "switch 0"): float("nan")}, "must be from 1e-6 to 1e6"),
     ],
 )
 def test_wrong_faults_are_refused(pairs, says):

@@ -14,7 +14,7 @@ from helpers.mutants import mutant, original
 from helpers.program_mutants import program_mutant
 from helpers.trials import Disagreement, Finding, judge, judge_programs
 
-SCHEDULES, PROGRAMS = 160, 60  # different mutants of each algorithm
+SCHEDULES, PROGRAMS = 170, 60  # different mutants of each algorithm
 
 
 class Mutant(NamedTuple):

@@ -51,7 +51,7 @@ def test_rank_counts():
 
 def test_units():
     assert [in_bytes(b) for b in (0, 1023, 1024, 5 << 20)] == ["0", "1023", "1K", "5M"]
-    assert [seconds_text(s) for s in (0, 2e-9, 1.5e-6, 0.25, 3)] == ["0 s", "2 ns", "1.5 µs", "250 ms", "3 s"]
+    assert [seconds_text(s) for s in (0, 2e-9, 1.5e-6, 0.25, 3)] == ["0 s", "2 ns", "1.5 us", "250 ms", "3 s"]
 
 
 def test_every_algorithm_is_listed_with_its_cost(capsys):
@@ -185,8 +185,8 @@ def test_tune_saves_a_table_and_says_why(capsys, tmp_path):
         ("simulate allreduce/ring --placement 0,0,1,2,3,4,5,6", "0"),
         ("simulate allreduce/ring --slow x", "write rank and factor like 3=2.5"),
         ("simulate allreduce/ring --slow 9=2", "9"),
-        ("simulate allreduce/ring --ports 0", "ports must be 1 or more"),
-        ("verify nowhere.xml", "there is no file nowhere.xml"),
+        ("simulate allreduce/ring --ports 0", "ports must be a number from 1"),
+        ("verify nowhere.xml", "there is no file 'nowhere.xml'"),
         ("draw allreduce -o x.svg", "draw shows one algorithm"),
         ("draw allreduce/ring -o x.gif", ".svg"),
         ("draw allreduce/ring -n 500 -o x.html", "64"),
