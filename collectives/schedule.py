@@ -64,14 +64,11 @@ class Transfers:
         elif self.shift:
             lowest, highest = np.minimum(src_slot, dst_slot), np.maximum(src_slot, dst_slot)
             inside = (lowest >= 0) & (highest + self.width <= self.window)
-            kept = self.pick(inside)
-            return replace(
-                kept, src_slot=kept.first + src_slot[inside], dst_slot=kept.first + dst_slot[inside],
-                first=np.zeros_like(kept.first), shift=0, window=None,
-            )  # fmt: skip
-        return replace(
-            self, src_slot=self.first + src_slot, dst_slot=self.first + dst_slot,
-            first=np.zeros_like(self.first), shift=0, window=None,
+            if not inside.all():
+                return self.pick(inside).at(t)
+        return Transfers(
+            self.src, self.dst, self.first + src_slot, self.first + dst_slot, self.order,
+            np.zeros_like(self.first), None, self.source, self.target, self.width, 0, self.wrap,
         )  # fmt: skip
 
     def pick(self, which: NDArray[Any]) -> Transfers:
