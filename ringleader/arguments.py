@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from ringleader.collectives import COLLECTIVES, Schedule, algorithms, build, find, import_msccl
+from ringleader.collectives.topology.units import (
+    DIGITS,
+    MOST_BYTES,
+    MOST_HOSTS,
+    escaped,
+    factor,
+    quoted,
+    seconds,
+    whole,
+)
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-MOST_VALUES = 100_000  # of a range; more is a typing error
+MOST_VALUES = 100_000  # of one option; more is a typing error
+MOST_RANKS = MOST_HOSTS
 
 
 def size(text: str) -> int:
     """Bytes: 0, 4096, 64K, 4M, 1.5G; K, M, G, T are powers of 1024."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size; write bytes like 4096, 64K, 4M or 1.5G")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    pattern = r"([0-9]{1,40}(?:\.[0-9]{1,40})?)([KMGT]?)(?:i?B)?"
+    match = re.fullmatch(pattern, text.strip(), re.IGNORECASE | re.ASCII)
+    value = int(Fraction(match[1]) * UNITS[match[2].upper()]) if match else None
+    if value is None or value > MOST_BYTES:
+        raise ValueError(
+            f"{quoted(text)} is not a size; write bytes like 4096, 64K, 4M or 1.5G, at most 4194304T"
+        )
+    return value
 
 
 def sizes(text: str) -> list[int]:
@@ -31,7 +49,9 @@ def sizes(text: str) -> list[int]:
             continue
         low, high = size(first), size(last)
         if not 0 < low <= high:
-            raise ValueError(f"{part!r} is not a range of sizes; write it like 1K-1M, from small to large")
+            raise ValueError(
+                f"{quoted(part)} is not a range of sizes; write it like 1K-1M, from small to large"
+            )
         every += [low << i for i in range((high // low).bit_length())]
     return every
 
@@ -40,17 +60,51 @@ def counts(text: str) -> list[int]:
     """Rank counts separated by commas; 2-64 stands for all from 2 to 64, 8-4096x2 for 8, 16, ... 4096."""
     every: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+)(?:x(\d+))?)?\s*", part)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        factor = int(match[3]) if match and match[3] else None
-        if not 1 <= low <= high or factor in (0, 1) or (factor is None and high - low > MOST_VALUES):
+        match = re.fullmatch("([0-9]+)(?:-([0-9]+)(?:x([0-9]+))?)?", part.strip())
+        low, high, times = (whole(digits or "") for digits in match.groups()) if match else (0, 0, 0)
+        high = low if high is None else high
+        if low is None or high is None or not 1 <= low <= high or times in (0, 1):
             raise ValueError(
-                f"{part!r} is not a rank count; write 8, 2-64 or 8-4096x2 (8, 16, 32, ... 4096), several separated by commas"
+                f"{quoted(part)} is not a rank count; write 8, 2-64 or 8-4096x2 (8, 16, 32, ... 4096), "
+                "several separated by commas"
+            )
+        if high > MOST_RANKS or (times is None and high - low >= MOST_VALUES - len(every)):
+            raise ValueError(
+                f"{quoted(part)}: at most {MOST_RANKS:,} ranks, and {MOST_VALUES:,} different rank counts"
             )
         while low <= high:
             every.append(low)
-            low = low * factor if factor else low + 1
+            low = low * times if times else low + 1
     return every
+
+
+def count(text: str) -> list[int]:
+    """One rank count alone."""
+    return _alone(counts(text), "rank count", "8")
+
+
+def one_size(text: str) -> list[int]:
+    """One size alone."""
+    return _alone(sizes(text), "size", "4M")
+
+
+def _alone(values: list[int], what: str, example: str) -> list[int]:
+    if len(values) != 1:
+        raise ValueError(f"this command takes one {what}, like {example}; not {len(values)}")
+    return values
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
+    value = whole(text)
+    if value is None or value >= 1 << 63:
+        raise ValueError(f"{quoted(text)} is no whole number from 0 on, like 3")
+    return value
+
+
+def ports(text: str) -> float:
+    """2, or inf."""
+    return math.inf if text.strip() == "inf" else factor(text)
 
 
 @dataclass(frozen=True)
@@ -71,11 +125,17 @@ class Target:
         return self.schedule is None and COLLECTIVES[self.collective].rooted
 
     def build(self, n: int, root: int = 0) -> Schedule:
+        if root and not self.rooted:
+            raise ValueError(f"{self} has no root to choose; leave --root away")
         if self.schedule is None:
             return build(self.collective, self.name, n, root, **dict(self.parameters))
-        if self.schedule.n != n:
-            raise ValueError(f"{self.name} is for {self.schedule.n} ranks, not {n}; leave -n away")
+        self.require_ranks([n])
         return self.schedule
+
+    def require_ranks(self, asked: Iterable[int]) -> None:
+        """ValueError if this is a schedule from a file, for another rank count."""
+        if self.schedule is not None and (other := [n for n in asked if n != self.schedule.n]):
+            raise ValueError(f"{self} is for {self.schedule.n} ranks, not {other[0]}; leave -n away")
 
 
 def targets(texts: Iterable[str]) -> list[Target]:
@@ -90,63 +150,115 @@ def _targets(text: str) -> list[Target]:
     if collective not in COLLECTIVES:
         known = ", ".join(COLLECTIVES)
         raise ValueError(
-            f"{text!r} is no algorithm; write allreduce, allreduce/ring, ...; collectives: {known}"
+            f"{quoted(text)} is no algorithm; write allreduce, allreduce/ring, ...; collectives: {known}"
         )
     if not slash:
         return [Target(collective, name) for name in algorithms(collective)]
     name, _, given = rest.partition(":")
-    known_parameters = [p for p in find(collective, name).parameters if p not in ("n", "root")]
+    signature = inspect.signature(find(collective, name).rounds)
+    own = {key: p.default for key, p in signature.parameters.items() if key not in ("n", "root")}
+    takes = ", ".join(f"{key}=..." for key, default in own.items() if default is not None)
+    what = f"parameter of {collective}/{name}, which takes {takes or 'no parameters'}"
     parameters = []
-    for setting in filter(None, given.split(",")):
-        key, equals, value = setting.partition("=")
-        if key not in known_parameters or not equals:
-            takes = ", ".join(f"{p}=..." for p in known_parameters) or "no parameters"
-            raise ValueError(f"{setting!r} is no parameter of {collective}/{name}, which takes {takes}")
-        parameters.append((key, int(value) if value.lstrip("-").isdigit() else value))
+    for key, value in _settings(given, own, what):
+        if own[key] is None:
+            raise ValueError(
+                f"{key} of {collective}/{name} is no text: in Python, build({collective!r}, {name!r}, n, {key}=...); "
+                f"here it takes {takes or 'no parameters'}"
+            )
+        parameters.append((key, _value(key, value)))
     return [Target(collective, name, tuple(parameters))]
+
+
+def _settings(text: str, known: Iterable[str], what: str) -> Iterator[tuple[str, str]]:
+    """``key=value,key=value``, each key once."""
+    seen = set()
+    for setting in filter(None, text.split(",")):
+        key, equals, value = setting.partition("=")
+        if key not in known or not equals:
+            raise ValueError(f"{quoted(setting)} is no {what}")
+        if key in seen:
+            raise ValueError(f"{key} is given twice; give it once")
+        seen.add(key)
+        yield key, value
+
+
+def _value(key: str, text: str) -> int | str:
+    if re.fullmatch("-?[0-9]+", text) is None:
+        return text
+    if len(text) > DIGITS:
+        raise ValueError(f"{key}={quoted(text)} is too large")
+    return int(text)
 
 
 def _from_file(path: Path) -> Target:
     if not path.is_file():
         raise ValueError(
-            f"there is no file {path}; give MSCCL-IR as .xml, or an algorithm like allreduce/ring"
+            f"there is no file {str(path)!r}; give MSCCL-IR as .xml, or an algorithm like allreduce/ring"
         )
     schedule = import_msccl(path)
     assert schedule.collective is not None
-    return Target(schedule.collective.name, schedule.name, (), schedule)
+    return Target(schedule.collective.name, escaped(schedule.name), (), schedule)
+
+
+def collective(text: str) -> str:
+    """A collective, all algorithms of which are meant."""
+    if text in COLLECTIVES:
+        return text
+    if text.partition("/")[0] in COLLECTIVES or text.endswith(".xml"):
+        raise ValueError(
+            f"{quoted(text)}: tune compares all algorithms of a collective; write it like allreduce"
+        )
+    raise ValueError(f"{quoted(text)} is no collective; known: {', '.join(COLLECTIVES)}")
 
 
 def placement(text: str) -> str | list[int]:
     """block, cyclic, random, random:SEED, or host numbers separated by commas."""
-    parts = text.split(",")
-    if all(p.strip().isdigit() for p in parts):
-        return [int(p) for p in parts]
-    if re.fullmatch(r"block|cyclic|random(:\d+)?", text):
+    hosts = [host for part in text.split(",") if (host := whole(part)) is not None]
+    if len(hosts) == len(text.split(",")):
+        if max(hosts) >= MOST_HOSTS:
+            raise ValueError(f"{quoted(text)}: host numbers are below {MOST_HOSTS:,}")
+        return hosts
+    if re.fullmatch("block|cyclic|random(:[0-9]{1,19})?", text):
         return text
     raise ValueError(
-        f"{text!r} is no placement; write block, cyclic, random:SEED or host numbers like 3,1,0,2"
+        f"{quoted(text)} is no placement; write block, cyclic, random:SEED or host numbers like 3,1,0,2"
     )
 
 
 def slow(text: str) -> tuple[int, float]:
     """A rank and its factor: 3=2.5."""
-    match = re.fullmatch(r"(\d+)=(\d+(?:\.\d+)?)", text)
-    if match is None:
-        raise ValueError(f"{text!r} is no straggler; write rank and factor like 3=2.5")
-    return int(match[1]), float(match[2])
+    rank, equals, times = text.partition("=")
+    number = whole(rank)
+    if number is None or not equals:
+        raise ValueError(f"{quoted(text)} is no straggler; write rank and factor like 3=2.5")
+    return number, factor(times)
 
 
 def pair(text: str) -> tuple[str, str]:
     """Two vertices of a topology: host 0,switch 0."""
     first, comma, second = text.partition(",")
     if not comma or not first.strip() or not second.strip():
-        raise ValueError(f"{text!r} is no link; write its two ends like 'host 0,switch 0'")
+        raise ValueError(f"{quoted(text)} is no link; write its two ends like 'host 0,switch 0'")
     return first.strip(), second.strip()
 
 
 def degraded(text: str) -> tuple[tuple[str, str], float]:
     """Two vertices and a share: host 0,switch 0=0.5."""
-    ends, _, share = text.rpartition("=")
-    if not re.fullmatch(r"\d+(?:\.\d+)?", share) or not ends:
-        raise ValueError(f"{text!r}: write the two ends and a share like 'host 0,switch 0=0.5'")
-    return pair(ends), float(share)
+    ends, equals, share = text.rpartition("=")
+    if not equals:
+        raise ValueError(f"{quoted(text)}: write the two ends and a share like 'host 0,switch 0=0.5'")
+    return pair(ends), factor(share)
+
+
+LOGGP: dict[str, Callable[[str], float]] = {
+    "L": seconds, "o": seconds, "g": seconds, "G": factor, "O": factor, "S": size,
+}  # fmt: skip
+
+
+def loggp(text: str) -> dict[str, float]:
+    """Parameters of LogGP: o=1us,L=500ns,S=64K."""
+    what = (
+        "parameter of LogGP; write L, o, g (times), G, O (seconds a byte), S (bytes) like o=1us,G=4e-11,S=64K"
+    )
+    return {key: LOGGP[key](value) for key, value in _settings(text, LOGGP, what)}

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
+import io
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import ringleader
 from ringleader import explore
 from ringleader.collectives import algorithms
+from ringleader.collectives.topology.units import escaped
 from ringleader.launch import LaunchError, launch, launched
+from ringleader.memory import bounded_memory
 from ringleader.models import MODELS
 from ringleader.options import add_commands
 from ringleader.runtime.training import TrainConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+MOST_STARTED = 1024  # processes: beyond that even the launcher runs out of memory before it says so
 PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
 LATER = """not there yet: the commands bench and sample; the transports shm and nccl; kernels on a GPU. See
@@ -60,7 +66,7 @@ def fail(message: str, code: int) -> NoReturn:
     """
     launcher = launched()
     if launcher is None or launcher.rank == 0:
-        print(f"ringleader: {message}", file=sys.stderr, flush=True)
+        print(f"ringleader: {escaped(message)}", file=sys.stderr, flush=True)
     else:
         time.sleep(LAST_WORDS)
     raise SystemExit(code)
@@ -97,6 +103,7 @@ def _add_option(train: Parser, field: dataclasses.Field[Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit code: 0 fine, 1 failed or not good enough, 2 usage, 130 Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     whole, commands = parsers()
     known, unknown = whole.parse_known_args(arguments)
     options = vars(known)
@@ -117,16 +124,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _open_streams() -> None:
+    """Nothing that is printed may fail for its characters, nor for a stream that whoever started us has closed."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (it is the process's own)
+    if sys.stdout is None:
+        fail("standard output is closed; send it to a file, or to /dev/null", USAGE_ERROR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _explore(options: argparse.Namespace) -> int:
     try:
-        code = explore.run(options)
-        sys.stdout.flush()
-        return code
+        with bounded_memory():
+            code = explore.run(options)
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:  # who reads the output (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return PIPE_CLOSED
-    except (ValueError, OSError) as error:
-        fail(str(error), USAGE_ERROR)
+    except MemoryError as error:
+        message = f"out of memory ({error}); give fewer ranks, hosts or chunks"
+    except (OverflowError, RecursionError) as error:
+        message = f"{error}; give smaller numbers"
+    except OSError as error:
+        message = str(error)
+        if error.errno in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            _discard_output()
+    except ValueError as error:
+        message = str(error)
+    # out here nothing refers to what failed any more: its memory is free, and its progress bar is off the screen
+    fail(message, USAGE_ERROR)
+
+
+def _discard_output() -> None:
+    """What could not be written would fail again, with a traceback, when Python ends."""
+    with suppress(OSError, ValueError):  # not a file at all, as in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _train(options: dict[str, Any], arguments: list[str]) -> int:
@@ -137,6 +171,11 @@ def _train(options: dict[str, Any], arguments: list[str]) -> int:
         fail(f"unknown algorithm {options['algorithm']!r}; known: {', '.join(known)}", USAGE_ERROR)
     launcher, wanted = launched(), options["ranks"]
     ranks = wanted if wanted is not None else launcher.size if launcher else 1
+    if launcher is None and ranks > MOST_STARTED:
+        fail(
+            f"-n {ranks} are too many ranks for one machine, at most {MOST_STARTED}; or start them by mpirun",
+            USAGE_ERROR,
+        )
     try:
         config = TrainConfig(**{**options, "ranks": ranks})
     except ValueError as error:

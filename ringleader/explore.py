@@ -1,12 +1,12 @@
-"""The commands that look at algorithms: algorithms, verify, cost, simulate, draw, export, tune."""
+"""The commands that look at algorithms, in a table of all; draw and export are in pictures."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ringleader import arguments
 from ringleader.arguments import Target
@@ -19,21 +19,20 @@ from ringleader.collectives import (
     bounds,
     cost,
     cost_of,
-    draw,
-    export_msccl,
     export_trace,
     find,
-    simulate,
-    topology,
     tune,
     verify,
     verify_programs,
 )
 from ringleader.collectives.cost import MOST_COUNTED, closed_cost
+from ringleader.collectives.tuning import candidates
+from ringleader.options import complete
+from ringleader.pictures import draw_command, export_command
+from ringleader.progress import steps, watched
+from ringleader.runs import grid, pairs, ranks, refuse, simulated
 from ringleader.table import Row, show
 
-Item = TypeVar("Item")
-QUIET = 20  # steps below which no progress bar is worth showing
 FACTORS = """starts: messages that the busiest rank of each round starts or takes in one after the other, in all rounds.
 factors: how many times the lower bound. rank order: operations need not commute."""
 
@@ -64,8 +63,8 @@ def _cost(target: Target, n: int, nbytes: int) -> Cost | None:
         return cost_of(target.build(n), nbytes)
     given = dict(target.parameters)
     if n > MOST_COUNTED:
-        return closed_cost(target.collective, target.name, n, nbytes, **given)
-    return cost(target.collective, target.name, n, nbytes, **given)
+        return closed_cost(target.collective, target.name, n, nbytes, 0, **given)
+    return cost(target.collective, target.name, n, nbytes, 0, **given)
 
 
 def _factors(price: Cost | None, target: Target, n: int) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def _factors(price: Cost | None, target: Target, n: int) -> dict[str, Any]:
 def verify_command(options: argparse.Namespace) -> int:
     """Prove every target for every rank count and root; show the first counter-example of each."""
     rows, failed = [], 0
-    for target, n in steps([(t, n) for t in options.targets for n in _ranks(t, options)]):
+    for target, n in steps([(t, n) for t in options.targets for n in ranks(t, options)]):
         proved = 0
         for root in range(n) if target.rooted and not options.root_zero else [0]:
             schedule = target.build(n, root)
@@ -130,7 +129,7 @@ def cost_command(options: argparse.Namespace) -> int:
     that is possible."""
     model = Model(options.alpha, options.beta, options.gamma)
     rows = []
-    for target, n, nbytes in steps(_grid(options)):
+    for target, n, nbytes in steps(grid(options)):
         price = _cost(target, n, nbytes)
         least = bounds(target.collective, n, nbytes if price is None else price.nbytes)
         rows.append(
@@ -149,15 +148,11 @@ def simulate_command(options: argparse.Namespace) -> int:
     """Time on a topology, where it is spent, and how far from what the topology allows."""
     rows: list[Row] = []
     result: Simulation | None = None
-    for target, n, nbytes in steps(_grid(options)):
-        where = topology(options.on, ranks=n)
-        if options.degrade:
-            where = where.degraded(dict(options.degrade))
-        if options.cut:
-            where = where.without(options.cut)
-        result = simulate(
-            target.build(n), nbytes, where, model=options.model, placement=options.placement, ports=options.ports,
-            slow=dict(options.slow), jitter=options.jitter, seed=options.seed, record=bool(options.trace),
+    _require_once(options)
+    for target, n, nbytes in steps(grid(options)):
+        result = simulated(
+            options, target.build(n), nbytes, ports=options.ports, slow=dict(options.slow), jitter=options.jitter,
+            seed=options.seed, record=bool(options.trace),
         )  # fmt: skip
         rows += _by_round(target, result) if options.rounds else [_in_all(target, result)]
     show(rows, options.form)
@@ -167,11 +162,23 @@ def simulate_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _require_once(options: argparse.Namespace) -> None:
+    """ValueError if two faults of a kind are for one place, as one of them would be ignored."""
+    places: dict[str, list[Any]] = {
+        "slow": [rank for rank, _ in options.slow],
+        "degrade": [frozenset(ends) for ends, _ in options.degrade],
+        "cut": [frozenset(ends) for ends in options.cut],
+    }
+    for name, where in places.items():
+        if len(set(where)) < len(where):
+            raise ValueError(f"--{name} is given twice for one place; give it once")
+
+
 def _in_all(target: Target, result: Simulation) -> Row:
     link, load, busy = result.bottleneck
     return {
         "algorithm": str(target), "n": result.schedule.n, "bytes": result.nbytes, "topology": result.topology.name,
-        "total_seconds": result.total, "topology_factor": result.ratio,
+        "total_seconds": result.total, "topology_factor": result.ratio if math.isfinite(result.ratio) else None,
         "busiest_link": link, "link_bytes": load, "link_busy": busy, "idle": float(result.idle.mean()),
     }  # fmt: skip
 
@@ -188,102 +195,44 @@ def _by_round(target: Target, result: Simulation) -> Iterator[Row]:
         first += times
 
 
-def draw_command(options: argparse.Namespace) -> int:
-    """One picture, or the page that steps through a schedule, by the suffix of the file."""
-    path, what = Path(options.output), options.what
-    if what == "curves":
-        draw.curves(_curve_rows(options), path, x="ranks" if len(options.ranks) > 1 else "bytes")
-        print(f"wrote {path}")
-        return 0
-    if len(options.targets) != 1:
-        names = " ".join(map(str, options.targets[:3]))
-        raise ValueError(
-            f"draw shows one algorithm, not {len(options.targets)} ({names} ...); or use --what curves"
-        )
-    target = options.targets[0]
-    n, nbytes = _ranks(target, options)[0], options.sizes[0]
-    schedule = target.build(n, options.root)
-    where = topology(options.on, ranks=n)
-    if path.suffix == ".html":
-        draw.page(schedule, path, where, nbytes, options.placement)
-    elif what == "ownership":
-        draw.ownership(schedule, path)
-    elif what == "links":
-        draw.link_load(simulate(schedule, nbytes, where, placement=options.placement), path)
-    elif what == "time":
-        draw.space_time(
-            simulate(schedule, nbytes, where, model=options.model, placement=options.placement, record=True),
-            path,
-        )
-    else:
-        draw.space_time(schedule, path)
-    print(f"wrote {path}")
-    return 0
-
-
-def _curve_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    rows = []
-    for target, n, nbytes in steps(_grid(options)):
-        done = simulate(target.build(n), nbytes, topology(options.on, ranks=n), placement=options.placement)
-        rows.append({"algorithm": str(target), "n": n, "nbytes": nbytes, "seconds": done.total})
-    return rows
-
-
-def export_command(options: argparse.Namespace) -> int:
-    """A schedule as MSCCL-IR."""
-    if len(options.targets) != 1:
-        raise ValueError("export writes one algorithm, like allreduce/ring")
-    target = options.targets[0]
-    export_msccl(target.build(_ranks(target, options)[0], options.root), options.output)
-    print(f"wrote {options.output}")
-    return 0
-
-
 def tune_command(options: argparse.Namespace) -> int:
     """The best algorithm for every rank count and size, by the model; or why it is the best."""
-    names = list(dict.fromkeys(t.collective for t in options.targets))
     if options.table:
-        table = Table.load(options.table)
-    else:
-        model = options.on or Model(options.alpha, options.beta, options.gamma)
-        table = tune(names, options.ranks, options.sizes, model)
-    if options.output:
-        table.save(options.output)
-        print(f"wrote {options.output}", file=sys.stderr)
-    asked = [(name, n, nbytes) for name in names for n in options.ranks for nbytes in options.sizes]
+        refuse(options, {"on", "alpha", "beta", "gamma"}, "not for --table, whose choices are made")
+    elif options.on:
+        refuse(options, {"alpha", "beta", "gamma"}, "not for --on, which simulates")
     if options.why:
-        print("\n\n".join(str(table.why(*one)) for one in asked))
-        return 0
-    chosen = [(*one, table.choose(*one), table.choose(*one, ordered=True)) for one in asked]
-    show(
-        [
-            {"collective": c, "n": n, "bytes": size, "choice": str(best), "in_rank_order": str(ordered)}
-            for c, n, size, best, ordered in chosen
-        ],
-        options.form,
-    )  # fmt: skip
+        refuse(options, {"form"}, "not for --why, which is text")
+    names = list(dict.fromkeys(t.collective for t in options.targets))
+    asked = [(name, n, nbytes) for name in names for n, nbytes in pairs(options, len(names))]
+    with watched():
+        if options.table:
+            table = Table.load(options.table)
+        else:
+            model = options.on or Model(options.alpha, options.beta, options.gamma)
+            table = tune(names, options.ranks, options.sizes, model)
+        if options.output:
+            table.save(options.output)
+            print(f"wrote {options.output}", file=sys.stderr)
+        reasons = [str(table.why(*one)) for one in asked] if options.why else []
+        rows = [] if options.why else [_choices(table, *one) for one in asked]
+    if options.why:
+        print("\n\n".join(reasons))
+    else:
+        show(rows, options.form)
     return 0
 
 
-def _ranks(target: Target, options: argparse.Namespace) -> Sequence[int]:
-    """Those asked for; a schedule from a file has its own."""
-    ranks: list[int] = options.ranks
-    return ranks if target.schedule is None else [target.schedule.n]
-
-
-def _grid(options: argparse.Namespace) -> list[tuple[Target, int, int]]:
-    return [(t, n, s) for t in options.targets for n in _ranks(t, options) for s in options.sizes]
-
-
-def steps(items: Sequence[Item]) -> Iterator[Item]:
-    """``items``, with a progress bar on a terminal if there are many."""
-    if len(items) < QUIET or not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(items, console=Console(stderr=True), transient=True)
+def _choices(table: Table, collective: str, n: int, nbytes: int) -> Row:
+    """The best one, and the best in rank order: None if that means nothing, or there is none."""
+    what = COLLECTIVES[collective]
+    has_order = what.folds and not what.at_least_once
+    ordered = has_order and candidates(collective, n, nbytes, ordered=True)
+    return {
+        "collective": collective, "n": n, "bytes": nbytes,
+        "choice": str(table.choose(collective, n, nbytes)),
+        "in_rank_order": str(table.choose(collective, n, nbytes, ordered=True)) if ordered else None,
+    }  # fmt: skip
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -299,5 +248,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 def run(options: argparse.Namespace) -> int:
     """Run the command in ``options``; returns the exit code. ValueErrors are the user's to mend."""
+    options.given = complete(options)
     options.targets = arguments.targets(options.targets or list(COLLECTIVES))
     return COMMANDS[options.command](options)

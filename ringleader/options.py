@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ringleader import arguments
+from ringleader.collectives.simulate.simulator import GAMMA, OVERHEAD
+from ringleader.collectives.topology.units import factor, seconds, seconds_text
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -34,20 +36,34 @@ PICTURES = {
 OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "targets": (("targets",), {"nargs": "+", "metavar": "ALGORITHM", "help": ALGORITHM}),
     "any-targets": (("targets",), {"nargs": "*", "metavar": "ALGORITHM", "help": f"{ALGORITHM}; default: all"}),
+    "collectives": (("targets",), {
+        "nargs": "*", "type": _typed(arguments.collective), "metavar": "COLLECTIVE", "help": "default: all"}),
     "ranks": (("-n", "--ranks"), {
         "type": _typed(arguments.counts), "default": "8", "help": "like 8, 2-64 or 8-4096x2 (default 8)"}),
     "many-ranks": (("-n", "--ranks"), {
         "type": _typed(arguments.counts), "default": "2-33", "help": "like 8, 2-64 or 8-4096x2 (default 2-33)"}),
+    "one-rank-count": (("-n", "--ranks"), {"type": _typed(arguments.count), "default": "8", "help": "(default 8)"}),
     "sizes": (("-b", "--bytes"), {
         "dest": "sizes", "type": _typed(arguments.sizes), "default": "4M",
         "help": "of a rank's larger buffer, like 64K, 4M or 1K-1G (default 4M)"}),
-    "root": (("--root",), {"type": int, "default": 0, "help": "of a rooted collective (default 0)"}),
+    "one-size": (("-b", "--bytes"), {
+        "dest": "sizes", "type": _typed(arguments.one_size), "default": "4M",
+        "help": "of a rank's larger buffer, like 64K or 4M (default 4M)"}),
+    "root": (("--root",), {"type": _typed(arguments.natural), "default": 0, "help": "of a rooted collective (default 0)"}),
     "json": (("--json",), {
         "dest": "form", "action": "store_const", "const": "json", "default": "table", "help": "JSON, not a table"}),
     "csv": (("--csv",), {"dest": "form", "action": "store_const", "const": "csv", "help": "CSV, not a table"}),
-    "alpha": (("--alpha",), {"type": float, "default": 3e-6, "help": "seconds a round (default 3e-6)"}),
-    "beta": (("--beta",), {"type": float, "default": 2e-10, "help": "seconds a byte moved (default 2e-10)"}),
-    "gamma": (("--gamma",), {"type": float, "default": 1e-10, "help": "seconds a byte folded (default 1e-10)"}),
+    "alpha": (("--alpha",), {"type": _typed(seconds), "default": 3e-6, "help": "time of a start, like 3us (default)"}),
+    "beta": (("--beta",), {"type": _typed(factor), "default": 2e-10, "help": "seconds a byte moved (default 2e-10)"}),
+    "gamma": (("--gamma",), {"type": _typed(factor), "default": 1e-10, "help": "seconds a byte folded (default 1e-10)"}),
+    "overhead": (("--overhead",), {
+        "type": _typed(seconds), "default": OVERHEAD, "metavar": "TIME",
+        "help": f"start-up of a message, o of LogGOPS (default {seconds_text(OVERHEAD)})"}),
+    "fold-gamma": (("--gamma",), {
+        "type": _typed(factor), "default": GAMMA, "help": f"seconds a byte folded (default {GAMMA:g})"}),
+    "loggp": (("--loggp",), {
+        "type": _typed(arguments.loggp), "default": {}, "metavar": "KEY=VALUE,...",
+        "help": "parameters of model loggp, like o=1us,L=500ns,S=64K: L, o, g times; G, O seconds a byte; S bytes"}),
     "on": (("--on",), {"default": "switch", "metavar": "TOPOLOGY", "help": f"{TOPOLOGY} (default switch)"}),
     "maybe-on": (("--on",), {
         "metavar": "TOPOLOGY", "help": f"simulate on {TOPOLOGY} (default: alpha, beta and gamma)"}),
@@ -58,12 +74,13 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         "choices": ("rounds", "loggp"), "default": "rounds",
         "help": "round-synchronous with contention (default), or LogGOPS per rank"}),
     "ports": (("--ports",), {
-        "type": float, "default": 1, "help": "messages that a rank starts at once (default 1; inf: any number)"}),
+        "type": _typed(arguments.ports), "default": 1,
+        "help": "of model rounds: messages that a rank starts at once (default 1; inf: any number)"}),
     "slow": (("--slow",), {
         "action": "append", "default": [], "type": _typed(arguments.slow), "metavar": "RANK=FACTOR",
         "help": "a straggler"}),
-    "jitter": (("--jitter",), {"type": float, "default": 0.0, "help": "relative spread of message times"}),
-    "seed": (("--seed",), {"type": int, "default": 0, "help": "of the jitter (default 0)"}),
+    "jitter": (("--jitter",), {"type": _typed(factor), "default": 0.0, "help": "relative spread of message times"}),
+    "seed": (("--seed",), {"type": _typed(arguments.natural), "default": 0, "help": "of the jitter (default 0)"}),
     "degrade": (("--degrade",), {
         "action": "append", "default": [], "type": _typed(arguments.degraded), "metavar": "A,B=SHARE",
         "help": "links between vertices A and B keep that share of their bandwidth"}),
@@ -71,23 +88,24 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         "action": "append", "default": [], "type": _typed(arguments.pair), "metavar": "A,B",
         "help": "no link between vertices A and B"}),
     "trace": (("--trace",), {"metavar": "FILE", "help": "write the last run as a Chrome trace, for Perfetto"}),
-    "rounds": (("--rounds",), {"action": "store_true", "help": "show the rounds, equal neighbours as one line"}),
+    "rounds": (("--rounds",), {"action": "store_true", "default": False, "help": "show the rounds, equal ones as one line"}),
     "what": (("--what",), {
         "choices": tuple(PICTURES), "default": "space-time",
         "help": "; ".join(f"{name}: {about}" for name, about in PICTURES.items())}),
     "output": (("-o", "--output"), {"required": True, "metavar": "FILE"}),
     "maybe-output": (("-o", "--output"), {"metavar": "FILE", "help": "save the table as JSON"}),
     "table": (("--table",), {"metavar": "FILE", "help": "use this saved table"}),
-    "why": (("--why",), {"action": "store_true", "help": "show the candidates with their predicted times"}),
+    "why": (("--why",), {"action": "store_true", "default": False, "help": "show the candidates with their predicted times"}),
     "programs": (("--programs",), {
-        "action": "store_true", "help": "also prove every rank's program: matching, hazards, deadlock"}),
-    "root-zero": (("--root-zero",), {"action": "store_true", "help": "only root 0"}),
+        "action": "store_true", "default": False, "help": "also prove every rank's program: matching, hazards, deadlock"}),
+    "root-zero": (("--root-zero",), {"action": "store_true", "default": False, "help": "only root 0"}),
 }  # fmt: skip
 
 FORMS = ("json", "csv")
 FLAT = ("alpha", "beta", "gamma")
+MODEL = ("model", "overhead", "fold-gamma", "loggp")
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "algorithms": ("List the algorithms with their cost.", ("any-targets", "ranks", "sizes", *FORMS)),
+    "algorithms": ("List the algorithms with their cost.", ("any-targets", "one-rank-count", "one-size", *FORMS)),
     "verify": (
         "Prove schedules for ranges of rank counts and every root.",
         ("targets", "many-ranks", "programs", "root-zero", *FORMS),
@@ -98,17 +116,17 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "simulate": (
         "Time on a topology, the bottleneck link, the idle share.",
-        ("targets", "ranks", "sizes", "on", "placement", "model", "ports", "slow", "jitter", "seed", "degrade", "cut",
+        ("targets", "ranks", "sizes", "on", "placement", *MODEL, "ports", "slow", "jitter", "seed", "degrade", "cut",
          "rounds", "trace", *FORMS),
     ),
     "draw": (
         "Draw a schedule as .svg or .png, or as a page to step through (.html).",
-        ("targets", "ranks", "sizes", "root", "what", "on", "placement", "model", "output"),
+        ("targets", "ranks", "sizes", "root", "what", "on", "placement", *MODEL, "output"),
     ),
-    "export": ("Write a schedule as MSCCL-IR XML.", ("targets", "ranks", "root", "output")),
+    "export": ("Write a schedule as MSCCL-IR XML.", ("targets", "one-rank-count", "root", "output")),
     "tune": (
         "Pick the best algorithm for rank counts and sizes, and say why.",
-        ("any-targets", "ranks", "sizes", "maybe-on", *FLAT, "table", "why", "maybe-output", *FORMS),
+        ("collectives", "ranks", "sizes", "maybe-on", *FLAT, "table", "why", "maybe-output", *FORMS),
     ),
 }  # fmt: skip
 
@@ -119,6 +137,24 @@ def add_commands(commands: Any) -> None:
         parser = commands.add_parser(
             name, help=about[0].lower() + about[1:-1], description=about, allow_abbrev=False
         )
+        forms = parser.add_mutually_exclusive_group()
         for option in options:
             flags, settings = OPTIONS[option]
-            parser.add_argument(*flags, **settings)
+            group = forms if option in FORMS else parser
+            group.add_argument(*flags, **{**settings, "default": None})  # None: not given, see complete
+
+
+def complete(options: argparse.Namespace) -> set[str]:
+    """Fill in the defaults; returns the names of those that were given."""
+    given = {name for name, value in vars(options).items() if value not in (None, [])}
+    for option in COMMANDS[options.command][1]:
+        flags, settings = OPTIONS[option]
+        name = settings.get("dest", flags[-1].lstrip("-").replace("-", "_"))
+        if name not in given and "default" in settings:
+            default = settings["default"]
+            setattr(
+                options,
+                name,
+                settings["type"](default) if isinstance(default, str) and "type" in settings else default,
+            )
+    return given

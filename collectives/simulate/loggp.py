@@ -7,9 +7,9 @@ at the same time. With s bytes in a message (all s count here, not s - 1: a slot
 - CPU: sending takes o + s O, and so does taking a message in. Folding takes gamma a byte. Copies are free.
 - Card: after a message it is taken for g + s G, on the sending side as on the receiving side. The last byte
   leaves s G after the first. Messages of one round go out in the order in which they are ready, and come
-  in in the order in which they arrive; those of a later round of the same rank come after them, even if they are
-  ready first (head-of-line blocking: a card keeps the order of rounds). So where messages of different rounds
-  compete for a card, the time is an upper bound of LogGOPSim's, whose cards take what is ready first.
+  in in the order in which they arrive. A card keeps the order of rounds (head-of-line blocking): a message of a
+  later round never overtakes one of an earlier round on the same card, even if it is ready first. So where
+  messages of different rounds compete for a card, the time is an upper bound of LogGOPSim's.
 - Wire: L, which is that of the parameters plus the latencies of the links between the two hosts.
 - A message of fewer than S bytes is eager: the card may start when the CPU has. From S bytes on it is a
   rendezvous: the sender asks (L), the receiver answers once it has posted the receive (L), then the card may
@@ -52,8 +52,10 @@ from ringleader.collectives.topology.units import LONGEST, require_number
 
 @dataclass(frozen=True)
 class LogGP:
-    """Parameters in seconds, seconds a byte (G, O) and bytes (S); at most 1e6, but S may be infinite. ``L`` comes on top of the latencies of the
-    links; ``G`` None: what the slowest link between the two hosts takes."""
+    """Parameters in seconds, seconds a byte (G, O) and bytes (S): from 0 to 1e6, but S has no end.
+
+    ``L`` comes on top of the latencies of the links; ``G`` None: what the slowest link between the two hosts takes.
+    """
 
     L: float = 0.0
     o: float = 1e-6

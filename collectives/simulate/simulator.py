@@ -40,7 +40,10 @@ def simulate(
     """
     _require(model in MODELS, f"unknown model {model!r}; known: {', '.join(MODELS)}")
     _require(model == "loggp" or loggp is None, "loggp is for model loggp only")
-    _require(model == "rounds" or ports == 1, "ports are for model rounds only; a card of model loggp sends one message")
+    _require(
+        model == "rounds" or ports == 1,
+        "ports are for model rounds only; a card of model loggp sends one message",
+    )
     _require_numbers(nbytes=nbytes, overhead=overhead, gamma=gamma, jitter=jitter, ports=ports, seed=seed)
     if model == "loggp" or jitter:
         _require_few(schedule)

@@ -162,7 +162,9 @@ def _values(kind: str, text: str) -> dict[str, Any]:
             key, value = next(iter(known.keys)), part
         key = key.strip()
         if key not in known.keys or not (equals or i == 0):
-            raise ValueError(f"unknown key {quoted(key)}; {kind} has {', '.join(known.keys)}, like {known.example}")
+            raise ValueError(
+                f"unknown key {quoted(key)}; {kind} has {', '.join(known.keys)}, like {known.example}"
+            )
         if key in values:
             raise ValueError(f"key {key!r} is given twice")
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from numbers import Real
+from typing import Any
 
 SLOWEST, FASTEST = 1.0, 1e18  # B/s
 LONGEST = 1e6  # s, for a latency or a start-up; and seconds a byte, and factors
@@ -66,7 +67,8 @@ def whole(text: str) -> int | None:
 
 def require_number(what: str, value: object, low: float, high: float) -> None:
     """ValueError unless ``value`` is a number from ``low`` to ``high``."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+    number: Any = value  # Real, says isinstance, which no type checker takes for something to compare
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= number <= high:
         raise ValueError(f"{what} must be a number from {low:g} to {high:g}, got {value!r}")
 
 

@@ -13,6 +13,7 @@ from helpers.library import VARIANTS
 from ringleader.collectives import (
     Round,
     Schedule,
+    algorithms,
     build,
     copy,
     fold,
@@ -415,6 +416,14 @@ def test_wrong_options_are_refused(options, says):
     given = {"nbytes": MB, **options}
     with pytest.raises(ValueError, match=says):
         simulate(build("allreduce", "ring", 4), topology=topology("ring:4"), **given)
+
+
+def test_a_barrier_moves_nothing_whatever_its_size():
+    for name in algorithms("barrier"):
+        barrier = build("barrier", name, 8)
+        for model in ("rounds", "loggp"):
+            s, empty = (timed(barrier, nbytes, "switch", model=model) for nbytes in (MB, 0))
+            assert (s.total, s.nbytes, s.link_bytes.sum()) == (empty.total, 0, 0)
 
 
 def test_schedules_without_rounds_and_rounds_without_transfers():

@@ -6,6 +6,9 @@ import networkx
 import numpy as np
 import pytest
 from ringleader.collectives.topology import KINDS, place, topology
+from ringleader.collectives.topology.dragonfly import dragonfly
+from ringleader.collectives.topology.islands import islands
+from ringleader.collectives.topology.regular import grid, star, switch
 
 SMALL = [
     "switch:1", "switch:5", "star:1", "star:2", "star:6", "ring:1", "ring:2", "ring:3", "ring:8",
@@ -258,6 +261,24 @@ def test_text_gives_sizes_speed_and_delay():
         ("file", 4, "file needs a path"),
         ("file:nowhere.gml", 4, "there is no graph file 'nowhere.gml'"),
         ("file:cluster.txt", 4, r"graph files end in \.graphml"),
+        ("file:two\nlines.gml", 4, r"no graph file 'two\\nlines.gml'"),
+        ("switch:hosts=²", None, "no whole number above 0, up to 16,777,216"),
+        ("switch:hosts=99999999999999", None, "no whole number above 0, up to 16,777,216"),
+        ("switch:hosts=" + "9" * 5000, None, "no whole number above 0, up to 16,777,216"),
+        ("hypercube:dim=40", None, "hypercube: 40 dimensions; give 1 to 24"),
+        ("hypercube:dim=24", None, "has 16,777,216 hosts and 805,306,368 links; at most"),
+        ("torus:99999x99999", None, "has 9,999,800,001 hosts and"),
+        ("mesh:99999999x99999999", None, "no dimensions"),
+        ("fat-tree:k=999998", None, "at most 16,777,216 and"),
+        ("dragonfly:groups=9999,routers=999,hosts=9", None, "at most 16,777,216 and"),
+        ("islands:islands=9999,gpus=9999", None, "at most 16,777,216 and"),
+        ("star:16777217", None, "no whole number"),
+        ("switch:4,latency=1e308s", None, "no time; write it like 1us .*, at most 1e6 s"),
+        ("switch:4,bandwidth=1e-320", None, "no bandwidth; .*, from 1 to 1e18"),
+        ("switch:4,bandwidth=1e400", None, "no bandwidth"),
+        ("switch:4,bandwidth=1_0", None, "no bandwidth"),
+        ("switch:4,bandwidth=²", None, "no bandwidth"),
+        ("x" * 5000, 4, "unknown topology"),
     ],
 )
 def test_wrong_text_is_refused_in_one_line(text, ranks, says):
@@ -292,11 +313,44 @@ def test_placements():
         (2, [1, 12], r"hosts 0 \.\.\. 11, no host 12"),
         (2, [1, -1], "no host -1"),
         (3, [1, 2, 1], "host 1 is given to several ranks"),
+        (2, [0.9, 1.9], r"hosts must be whole numbers, got '\[0.9, 1.9\]'"),
+        (2, [10**30, 1], "hosts must be whole numbers"),
+        (2, [True, False], "hosts must be whole numbers"),
+        (2, "random:²", "unknown placement"),
+        (2, "random:" + "9" * 5000, "unknown placement"),
+        (2, "random:", "unknown placement"),
     ],
 )
 def test_wrong_placements_are_refused(n, placement, says):
     with pytest.raises(ValueError, match=says):
         place(topology("islands:gpus=4,islands=3"), n, placement)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: switch(4, bandwidth=-1), "links: bandwidth must be from 1 to .*, got -1"),
+        (lambda: switch(4, bandwidth=float("nan")), "links: bandwidth must be"),
+        (lambda: star(4, latency=float("inf")), r"links: latency must be from 0 to 1e\+06, got inf"),
+        (lambda: islands(2, between=0.0), "links: bandwidth must be"),
+        (lambda: switch(0), "sizes must be whole numbers above 0"),
+        (lambda: switch(4.5), "sizes must be whole numbers above 0"),
+        (lambda: grid("torus", (-2, -2), True), "sizes must be whole numbers above 0"),
+        (lambda: dragonfly(-1, -2, 3), "sizes must be whole numbers above 0"),
+        (lambda: star(1 << 25), "star:33554432 has 33,554,432 hosts and 67,108,864 links; at most"),
+    ],
+)
+def test_wrong_sizes_and_speeds_are_refused_in_python(make, says):
+    with pytest.raises(ValueError, match=says) as e:
+        make()
+    assert "\n" not in str(e.value)
+
+
+def test_names_in_a_file_stay_in_one_line(tmp_path):
+    path = tmp_path / "g.json"
+    nodes = [{"id": 0, "label": "a\nb"}, {"id": 1, "label": "ü"}]
+    path.write_text(json.dumps({"nodes": nodes, "edges": [{"source": 0, "target": 1}]}), encoding="utf-8")
+    assert topology(f"file:{path}").link_name(0) in (r"a\nb -> ü", r"ü -> a\nb")
 
 
 def test_degraded_links_by_name_number_and_direction():
@@ -334,9 +388,9 @@ def test_wrong_faults_are_refused(pairs, says):
 def cluster():
     """Two hosts on each of two switches; the direct cable between these is slow to react."""
     g = networkx.Graph()
-    for host, switch in (("a", "s"), ("b", "s"), ("c", "t"), ("d", "t")):
+    for host, near in (("a", "s"), ("b", "s"), ("c", "t"), ("d", "t")):
         g.add_node(host, host=1)
-        g.add_edge(host, switch, bandwidth="10G", latency="1us")
+        g.add_edge(host, near, bandwidth="10G", latency="1us")
     g.add_edge("s", "t", bandwidth=4e9, latency=9e-6)
     g.add_edge("s", "m", latency=2e-6)
     g.add_edge("m", "t", latency=2e-6)

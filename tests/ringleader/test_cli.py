@@ -43,6 +43,7 @@ def test_help_says_what_is_there_and_what_is_not():
         ),
         (["train", "lenet5", "--optimizer", "sdg"], ["'sdg'", "sgd, adam"]),
         (["train", "lenet5", "--epochs", "many"], ["--epochs", "many"]),
+        (["train", "lenet5", "-n", "99999999999"], ["too many ranks for one machine, at most 1024"]),
         (["train", "lenet5", "-n", "0"], ["ranks must be at least 1, it is 0"]),
         (["train", "lenet5", "--algorithm", "vendor"], ["several ranks, -n 2"]),
         (["trian", "lenet5"], ["trian", "train"]),
