@@ -4,7 +4,6 @@ import os
 import random
 import subprocess
 import sys
-from collections import defaultdict, deque
 from dataclasses import replace
 from itertools import product
 from xml.etree import ElementTree
@@ -12,6 +11,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from helpers.coded import coded, total
+from helpers.msccl import (
+    READS,
+    RECEIVES,
+    SENDS,
+    WRITES,
+    Executor,
+    executes,
+    follow,
+    tried_import,
+    xml,
+)
 from ringleader.collectives import (
     COLLECTIVES,
     Round,
@@ -31,118 +41,6 @@ from ringleader.runtime.comm import spawn
 SAYABLE = ("allreduce", "allgather", "reduce_scatter", "alltoall", "broadcast", "reduce")
 NAMES = [(c, a) for c in SAYABLE for a in algorithms(c)]
 RANKS = (1, 2, 3, 4, 7, 8)
-MANY_IN = ("reducescatter", "reduce_scatter", "alltoall")  # an input block for each rank
-MANY_OUT = ("allgather", "alltoall")
-RECEIVES = ("r", "rcs", "rrs", "rrc", "rrcs")
-SENDS = ("s", "rcs", "rrs", "rrcs")
-READS = ("s", "rrs", "rrc", "rrcs", "cpy", "re")
-WRITES = ("r", "rcs", "rrc", "rrcs", "cpy", "re")
-
-
-class Executor:
-    """MSCCL-IR as its executors run it: all threadblocks of all gpus in some order, on random 64-bit words that
-    wrap around; whatever is not input is noise. ``room``: messages that a connection holds."""
-
-    def __init__(self, text, seed=0, room=1_000_000):
-        self.random = np.random.default_rng(seed)
-        self.algo = ElementTree.fromstring(text)
-        self.coll, self.n, self.room = self.algo.get("coll"), int(self.algo.get("ngpus")), room
-        self.chunks = int(self.algo.get("nchunksperloop"))
-        self.block = self.chunks // self.n if self.coll in MANY_IN + MANY_OUT else self.chunks
-        self.gpus = list(self.algo)
-        self.memory = [self.buffers(gpu) for gpu in range(self.n)]
-        self.before = [{name: m[name].copy() for name in "io"} for m in self.memory]
-        self.links = defaultdict(deque)
-        self.done = [[0] * len(gpu) for gpu in self.gpus]  # steps of each threadblock
-
-    def buffers(self, gpu):
-        size = {
-            "i": self.block * (self.n if self.coll in MANY_IN else 1),
-            "o": self.block * (self.n if self.coll in MANY_OUT else 1),
-        }
-        found = {"s": self.noise(int(self.gpus[gpu].get("s_chunks")))}
-        if self.algo.get("inplace") == "0":
-            return found | {name: self.noise(size[name]) for name in "io"}
-        whole = self.noise(max(size.values()))
-        own = whole[gpu * self.block : (gpu + 1) * self.block]
-        return found | {name: whole if size[name] == len(whole) else own for name in "io"}
-
-    def noise(self, size):
-        return self.random.integers(0, 2**64 - 1, size, np.uint64, endpoint=True)
-
-    def run(self):
-        left = [(g, t) for g, gpu in enumerate(self.gpus) for t in range(len(gpu)) if len(gpu[t])]
-        while left:
-            moved = False
-            for at in self.random.permutation(len(left)):
-                burst = self.random.integers(1, 5)
-                while burst and self.step(*left[at]):
-                    moved, burst = True, burst - 1
-            assert moved, "deadlock"
-            left = [(g, t) for g, t in left if self.done[g][t] < len(self.gpus[g][t])]
-        assert not any(self.links.values()), "messages that nobody receives"
-        return [m["o"] for m in self.memory]
-
-    def step(self, g, t):
-        """One step of a threadblock, if it can be done now."""
-        block, at = self.gpus[g][t], self.done[g][t]
-        if at == len(block):
-            return False
-        step, chan = block[at], block.get("chan")
-        kind, waits = step.get("type"), int(step.get("depid"))
-        here = self.links[int(block.get("recv")), g, chan]
-        there = self.links[g, int(block.get("send")), chan]
-        if waits >= 0 and self.done[g][waits] <= int(step.get("deps")):
-            return False
-        if (kind in RECEIVES and not here) or (kind in SENDS and len(there) >= self.room):
-            return False
-        self.move(g, step, kind, here, there)
-        self.done[g][t] += 1
-        return True
-
-    def move(self, g, step, kind, here, there):
-        if kind == "nop":
-            return
-        src, dst = self.chunk(g, step, "src"), self.chunk(g, step, "dst")
-        value = here.popleft() if kind in RECEIVES else src.copy()
-        if kind in ("rrs", "rrc", "rrcs"):
-            value = value + src
-        if kind == "re":
-            value = value + dst
-        if kind in WRITES:
-            dst[:] = value
-        if kind in SENDS:
-            there.append(value)
-
-    def chunk(self, g, step, end):
-        first, cnt = int(step.get(f"{end}off")), int(step.get("cnt"))
-        found = self.memory[g][step.get(f"{end}buf")][first : first + cnt]
-        used = step.get("type") in (READS if end == "src" else WRITES)
-        assert not used or (first >= 0 and len(found) == cnt), "outside of its buffer"
-        return found
-
-
-def promised(coll, inputs, root):
-    """What ``o`` must hold on each gpu in the end; None: anything."""
-    n, x = len(inputs), np.array(inputs)
-    if coll == "allgather":
-        return [x.ravel()] * n
-    if coll == "alltoall":
-        return list(x.reshape(n, n, -1).swapaxes(0, 1).reshape(n, -1))
-    if coll == "broadcast":
-        return [x[root]] * n
-    folded = x.sum(axis=0, dtype=np.uint64)
-    if coll in ("reducescatter", "reduce_scatter"):
-        return list(folded.reshape(n, -1))
-    return [folded if coll == "allreduce" or gpu == root else None for gpu in range(n)]
-
-
-def executes(text, root=0, seed=0, **room):
-    """Does it compute its collective, on words that are random?"""
-    executor = Executor(text, seed, **room)
-    outputs = executor.run()
-    wanted = promised(executor.coll, [b["i"] for b in executor.before], root)
-    return all(w is None or np.array_equal(o, w) for o, w in zip(outputs, wanted, strict=True))
 
 
 def check_format(text):
@@ -247,14 +145,6 @@ def test_export_is_the_same_in_every_process():
     assert outputs == {export_msccl(build("allreduce", "two-shot", 5))}
 
 
-def tried_import(text):
-    """The schedule or None, and why it is refused or an empty text."""
-    try:
-        return import_msccl(text), ""
-    except ValueError as error:
-        return None, str(error)
-
-
 def spoiled(schedule, how):
     """One transfer left out, or one copy a fold, or one fold a copy."""
     rounds = list(schedule.rounds)
@@ -325,40 +215,6 @@ def test_the_root_is_in_the_file_or_given():
 
 
 # Algorithms written by hand, in the dialect that msccl-tools writes
-
-
-def xml(coll, chunks, gpus, inplace=1, channels=1):
-    """``gpus``: for each its (i, o, s) chunks and its threadblocks (send, recv, channel, steps). A step is its type,
-    one or two chunks (the second: where to), xCOUNT and @THREADBLOCK.STEP that it waits for: "cpy i0 s2 x2 @1.0"."""
-    lines = [
-        f'<algo name="by hand" proto="Simple" nchannels="{channels}" nchunksperloop="{chunks}" '
-        f'ngpus="{len(gpus)}" coll="{coll}" inplace="{inplace}">'
-    ]
-    for g, ((i, o, s), blocks) in enumerate(gpus):
-        lines.append(f'  <gpu id="{g}" i_chunks="{i}" o_chunks="{o}" s_chunks="{s}">')
-        asked = {
-            word[1:] for *_, steps in blocks for step in steps for word in step.split() if word[0] == "@"
-        }
-        for t, (send, recv, chan, steps) in enumerate(blocks):
-            lines.append(f'    <tb id="{t}" send="{send}" recv="{recv}" chan="{chan}">')
-            lines += [f"      {step_xml(at, step, f'{t}.{at}' in asked)}" for at, step in enumerate(steps)]
-            lines.append("    </tb>")
-        lines.append("  </gpu>")
-    return "\n".join([*lines, "</algo>"])
-
-
-def step_xml(at, step, asked):
-    kind, *words = step.split()
-    places = [word for word in words if word[0] in "ios"] or ["i-1", "o-1"]
-    (src, dst), cnt = (
-        (places * 2)[:2],
-        next((w[1:] for w in words if w[0] == "x"), "0" if kind == "nop" else "1"),
-    )
-    depid, deps = next((w[1:].split(".") for w in words if w[0] == "@"), ("-1", "-1"))
-    return (
-        f'<step s="{at}" type="{kind}" srcbuf="{src[0]}" srcoff="{src[1:]}" dstbuf="{dst[0]}" dstoff="{dst[1:]}" '
-        f'cnt="{cnt}" depid="{depid}" deps="{deps}" hasdep="{int(asked)}"/>'
-    )
 
 
 LITERAL = """<?xml version="1.0"?>
@@ -565,189 +421,3 @@ def test_copies_that_only_seem_to_do_nothing(coll, gpus):
     executor = Executor(text)
     for mine, theirs in zip(follow(import_msccl(text), executor), executor.run(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-
-
-# Random programs: whatever is imported does what the executors would do
-
-
-class Program:
-    """Random steps, in an order in which all can happen. ``forgetful``: leaves out some dependencies."""
-
-    def __init__(self, seed, forgetful):
-        self.random, self.forgetful = random.Random(seed), forgetful
-        self.coll = self.random.choice(["allreduce", "allgather", "reduce_scatter", "alltoall"])
-        self.n, self.inplace = self.random.randint(1, 3), self.random.randint(0, 1)
-        self.block = self.random.randint(1, 2)
-        many_in, many_out = self.coll in MANY_IN, self.coll in MANY_OUT
-        self.chunks = self.block * (self.n if many_in or many_out else 1)
-        self.size = {
-            "i": self.block * (self.n if many_in else 1),
-            "o": self.block * (self.n if many_out else 1),
-            "s": 2,
-        }
-        self.shift = {"i": many_out and not many_in, "o": many_in and not many_out, "s": False}
-        self.blocks = [self.threadblocks(g) for g in range(self.n)]
-        self.writer, self.readers = {}, defaultdict(dict)  # of an address; by threadblock
-        self.flying = defaultdict(deque)  # messages, by who receives them in which threadblock
-        for _ in range(self.random.randint(2, 20)):
-            self.random.choice([self.local, self.message, self.receive])()
-        while any(self.flying.values()):
-            self.receive()
-        self.fill()
-
-    def threadblocks(self, g):
-        after, before = (g + 1) % self.n, (g - 1) % self.n
-        links = (
-            [(after, before, 0), (after, before, 1), (before, -1, 2), (-1, after, 2)] if self.n > 1 else []
-        )
-        return [(*link, []) for link in [(-1, -1, 0), (-1, -1, 0), *links]]
-
-    def addresses(self, g, place, cnt):
-        """In place, ``i`` and ``o`` are one memory."""
-        buffer, first = place
-        first += g * self.block if self.inplace and self.shift[buffer] else 0
-        return [(g, "io" if self.inplace and buffer != "s" else buffer, first + k) for k in range(cnt)]
-
-    def places(self, g, cnt, readable):
-        every = [(b, k) for b in "ios" for k in range(self.size[b] - cnt + 1)]
-        return [p for p in every if not readable or all(self.holds(a) for a in self.addresses(g, p, cnt))]
-
-    def holds(self, address):
-        return address in self.writer or address[1] in ("i", "io")
-
-    def choose(self, g, kind, cnt):
-        """Where a step reads and writes, or None if there is nothing to read."""
-        src = self.places(g, cnt, True) if kind in READS else self.places(g, cnt, False)
-        if not src:
-            return None
-        src = self.random.choice(src)
-        reads = set(self.addresses(g, src, cnt)) if kind in READS else set()
-        dst = [p for p in self.places(g, cnt, kind == "re") if reads.isdisjoint(self.addresses(g, p, cnt))]
-        dst += [src] if kind not in ("cpy", "re") else []
-        return (src, self.random.choice(dst)) if dst else None
-
-    def add(self, g, t, kind, cnt, src, dst):
-        """The step, with what it must wait for."""
-        steps = self.blocks[g][t][3]
-        reads = self.addresses(g, src, cnt) if kind in READS else []
-        reads += self.addresses(g, dst, cnt) if kind == "re" else []
-        writes = self.addresses(g, dst, cnt) if kind in WRITES else []
-        before = [self.writer[a] for a in reads + writes if a in self.writer]
-        before += [at for a in writes for at in self.readers[a].items()]
-        needed = {block: max(s for b, s in before if b == block) for block, _ in before if block != t}
-        waits = [
-            f" @{b}.{s}"
-            for b, s in sorted(needed.items())
-            if not self.forgetful or self.random.random() < 0.8
-        ]
-        steps += [f"nop{wait}" for wait in waits[:-1]]
-        steps.append(f"{kind} {src[0]}{src[1]} {dst[0]}{dst[1]} x{cnt}{''.join(waits[-1:])}")
-        for address in reads:
-            self.readers[address][t] = len(steps) - 1
-        for address in writes:
-            self.writer[address] = (t, len(steps) - 1)
-            self.readers.pop(address, None)
-
-    def local(self):
-        g, kind = self.random.randrange(self.n), self.random.choice(["cpy", "re"])
-        cnt = self.random.randint(1, 2)
-        if places := self.choose(g, kind, cnt):
-            self.add(g, self.random.randrange(2), kind, cnt, *places)
-
-    def message(self):
-        """Sent now, for one hop or several."""
-        if self.n > 1:
-            g, chan, cnt = self.random.randrange(self.n), self.random.randrange(3), self.random.randint(1, 2)
-            if places := self.choose(g, "s", cnt):
-                self.send(g, chan, "s", cnt, places, 1 if chan == 2 else self.random.randint(1, 3))
-
-    def send(self, g, chan, kind, cnt, places, hops):
-        self.add(g, 2 + chan, kind, cnt, *places)
-        to = ((g - 1) % self.n, 5) if chan == 2 else ((g + 1) % self.n, 2 + chan)
-        self.flying[to].append((chan, cnt, hops - 1))
-
-    def receive(self):
-        """At any later time, the oldest of a connection; with hops left it goes on at once."""
-        links = [link for link, messages in self.flying.items() if messages]
-        if not links:
-            return
-        g, t = self.random.choice(links)
-        chan, cnt, hops = self.flying[g, t].popleft()
-        kind = self.random.choice(["rcs", "rrs", "rrcs"] if hops else ["r", "rrc"])
-        places = self.choose(g, kind, cnt)
-        if places is None:  # there is nothing that it could be folded with
-            kind = "rcs" if hops else "r"
-            places = self.choose(g, kind, cnt)
-        if hops:
-            self.send(g, chan, kind, cnt, places, hops)
-        else:
-            self.add(g, t, kind, cnt, *places)
-
-    def fill(self):
-        """Nothing of the output may be left as it was."""
-        for g in range(self.n):
-            for k in range(self.size["o"]):
-                if not self.holds(*self.addresses(g, ("o", k), 1)):
-                    self.add(g, 0, "cpy", 1, ("i", self.random.randrange(self.size["i"])), ("o", k))
-
-    def text(self):
-        gpus = [(tuple(self.size[b] for b in "ios"), blocks) for blocks in self.blocks]
-        return xml(self.coll, self.chunks, gpus, self.inplace, channels=3)
-
-
-def follow(schedule, executor):
-    """``o`` of each gpu after the rounds of the schedule, from what the executor started with."""
-    ours, n, block = schedule.collective, executor.n, executor.block
-    memory = {b: executor.noise((n, schedule.size(b))) for b in ("input", "output", "scratch")}
-    for g, before in enumerate(executor.before):
-        if not ours.in_place:
-            memory["input"][g] = before["i"]
-        elif executor.algo.get("inplace") == "1":
-            memory["output"][g] = max(before["i"], before["o"], key=len)
-        else:
-            first = g * block if len(before["i"]) < schedule.size("output") else 0
-            memory["output"][g, first : first + len(before["i"])] = before["i"]
-    for groups in schedule.expand():
-        one_round(groups, memory)
-    own = executor.coll in MANY_IN and executor.coll not in MANY_OUT
-    return [
-        memory["output"][g, g * block : (g + 1) * block] if own else memory["output"][g] for g in range(n)
-    ]
-
-
-def one_round(groups, memory):
-    values = [memory[g.source][g.src, g.src_slot] for g in groups]
-    orders = defaultdict(list)
-    for g, read in zip(groups, values, strict=True):
-        for rank, slot, order, value in zip(g.dst, g.dst_slot, g.order, read, strict=True):
-            cell = memory[g.target][rank]
-            cell[[slot]] = cell[[slot]] + value if order else value
-            orders[g.target, rank, slot].append(order)
-    assert all(len(o) == 1 or (0 not in o and len(set(o)) == len(o)) for o in orders.values())
-
-
-def test_random_programs_mean_here_what_they_mean_there():
-    for seed in range(400):
-        text = Program(seed, forgetful=False).text()
-        schedule = import_msccl(text)
-        for timing in range(2):
-            executor = Executor(text, timing)
-            for mine, theirs in zip(follow(schedule, executor), executor.run(), strict=True):
-                np.testing.assert_array_equal(mine, theirs, f"seed {seed}\n{text}")
-
-
-def test_random_programs_that_forget_to_wait():
-    """Refused, or right whatever the timing."""
-    refused = 0
-    for seed in range(1000, 1250):
-        text = Program(seed, forgetful=True).text()
-        schedule, refusal = tried_import(text)
-        if refusal:
-            assert "data race" in refusal or "nothing has written before" in refusal
-            refused += 1
-            continue
-        for timing in range(4):
-            executor = Executor(text, timing)
-            for mine, theirs in zip(follow(schedule, executor), executor.run(), strict=True):
-                np.testing.assert_array_equal(mine, theirs, f"seed {seed}\n{text}")
-    assert 25 < refused < 225
