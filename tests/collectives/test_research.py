@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.traffic import log2, messages
 from ringleader.collectives import Schedule, build, count, find, simulate, topology, verify
 from ringleader.collectives.collective import ALLREDUCE
 from ringleader.collectives.library import swing_torus
@@ -11,21 +12,6 @@ from ringleader.collectives.library.swing import distance, partner, steps, tree
 from ringleader.collectives.schedule import fold
 
 MOST = 130
-
-
-def log2(n):
-    """Rounded up."""
-    return (n - 1).bit_length()
-
-
-def messages(schedule):
-    """Per round, {(src, dst): slots in the message}."""
-    for groups in schedule.expand():
-        found = {}
-        for g in groups:
-            for ends in zip(g.src.tolist(), g.dst.tolist()):
-                found[ends] = found.get(ends, 0) + g.width
-        yield found
 
 
 def most_partners(schedule):
