@@ -17,14 +17,20 @@ def all_at_once(n: int, sent: int) -> Count:
 
 @algorithm("gather", name="linear", ordered=True, count=lambda n, **_: all_at_once(n, int(n > 1)))
 def gather_linear(n: int, root: int) -> Iterator[Round]:
-    """Everyone sends its block straight to the root: one round, n - 1 messages into one rank."""
+    """Everyone sends its block straight to the root: one round, n - 1 messages into one rank.
+
+    Pjesivac-Grbovic et al., "Performance analysis of MPI collective operations" (2007), flat tree.
+    """
     others = np.delete(np.arange(n), root)
     yield copy(others, root, slot=others)
 
 
 @algorithm("scatter", name="linear", ordered=True, count=lambda n, **_: all_at_once(n, n - 1))
 def scatter_linear(n: int, root: int) -> Iterator[Round]:
-    """The root sends everyone its block: one round, n - 1 messages out of one rank."""
+    """The root sends everyone its block: one round, n - 1 messages out of one rank.
+
+    Pjesivac-Grbovic et al. (2007), flat tree.
+    """
     others = np.delete(np.arange(n), root)
     yield copy(root, others, slot=others)
 
@@ -53,7 +59,10 @@ def gather_binomial(n: int, root: int) -> Iterator[Round]:
     count=lambda n, **_: Count((n - 1).bit_length(), n - 1, 0, 1, n - 1, 0),
 )  # fmt: skip
 def scatter_binomial(n: int, root: int) -> Iterator[Round]:
-    """Whoever has blocks gives the upper half of them away: gather's tree, from the root down."""
+    """Whoever has blocks gives the upper half of them away: gather's tree, from the root down.
+
+    Chan et al. (2007), as above.
+    """
     for j in reversed(range((n - 1).bit_length())):
         parent, child, block = _passing(n, root, 1 << j)
         yield copy(parent, child, slot=block)

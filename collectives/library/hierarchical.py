@@ -52,7 +52,8 @@ def hierarchical(
     Equal groups: ring reduce-scatter inside, so that each rank of a group owns one part and meets its
     counterparts in the other groups on that part alone; ring allgather inside. Unequal groups, whose parts would
     not match: binomial reduce to the first rank of each group, its leader, AllReduce between leaders, binomial
-    broadcast.
+    broadcast. Cho et al., "BlueConnect: decomposing all-reduce for deep learning on heterogeneous network
+    hierarchy" (2019); leaders: Graham and Shipman, "MPI support for multi-core architectures" (2008).
     """
     parts = _partition(n, group, groups)
     slots, middle = _between(between, len(parts))

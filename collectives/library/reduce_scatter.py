@@ -27,7 +27,10 @@ def ring(n: int) -> Iterator[Round]:
     count=lambda n: all_at_once(n, n - 1)._replace(reduced=n - 1, path_reduced=n - 1),
 )  # fmt: skip
 def direct(n: int) -> Iterator[Round]:
-    """Everyone sends block b to rank b, which folds ranks 0 ... n - 1 in this order: one round."""
+    """Everyone sends block b to rank b, which folds ranks 0 ... n - 1 in this order: one round.
+
+    Cowan et al., "MSCCLang: Microsoft Collective Communication Language" (2023), the first half of AllPairs.
+    """
     src, dst = np.indices((n, n))
     yield fold(src[src != dst], dst[src != dst], slot=dst[src != dst], order=(src - dst)[src != dst])
 

@@ -42,7 +42,8 @@ def scan_distance_doubling(n: int) -> Iterator[Round]:
 def scan_linear(n: int, chunks: int = 8) -> Iterator[Round]:
     """Each rank puts what comes, chunk after chunk, before its own and passes that on: n + chunks - 2 rounds.
 
-    Every byte is sent and folded once a rank, the least there is.
+    Every byte is sent and folded once a rank, the least there is. Sanders and Träff, "Parallel prefix (scan)
+    algorithms for MPI" (2006), the pipelined linear array.
     """
     src = np.arange(n - 1)
     passing = fold(src, src + 1, slot=-src, order=-1)
@@ -95,7 +96,10 @@ def _exscan_linear_count(n: int, chunks: int) -> Count:
     count=_exscan_linear_count, tries={"chunks": (1, 3, 8)}, least={"chunks": 1},
 )  # fmt: skip
 def exscan_linear(n: int, chunks: int = 8) -> Iterator[Round]:
-    """All buffers move one rank up, then a linear scan of ranks 1 ... n - 1: it needs no scratch."""
+    """All buffers move one rank up, then a linear scan of ranks 1 ... n - 1: it needs no scratch.
+
+    Sanders and Träff (2006), as above.
+    """
     if n > 1:
         r = np.arange(n)
         yield copy(r[:-1], r[1:], source="input", target="output", width=chunks)
