@@ -204,6 +204,47 @@ def test_nobody_leaves_a_barrier_before_all_have_come(n, collective, name):
     on_ranks(n, rank)
 
 
+def strided(values):
+    """The same values, neither contiguous nor in C order."""
+    room = np.full((2 * values.shape[1], 2 * values.shape[0]), -9, values.dtype).T
+    room[::2, ::2] = values
+    return room[::2, ::2]
+
+
+@pytest.mark.parametrize("n", RANKS)
+def test_arrays_that_are_not_contiguous(n):
+    """As input and as out=; what lies between stays."""
+
+    def rank(world):
+        r = world.rank
+        mine, every = matrix(3, r), [matrix(3 * n, q) for q in range(n)]
+        folded = sum(every)
+        own = slice(3 * r, 3 * r + 3)
+        for got, expected in (
+            (
+                lambda out: world.allgather(strided(mine), out=out),
+                np.concatenate([matrix(3, q) for q in range(n)]),
+            ),
+            (lambda out: world.reduce_scatter(strided(every[r]), out=out), folded[own]),
+            (lambda out: world.alltoall(strided(every[r]), out=out), np.concatenate([x[own] for x in every])),
+            (lambda out: world.scatter(strided(every[r]), n - 1, out=out), every[n - 1][own]),
+            (lambda out: world.scan(strided(mine), out=out), sum(matrix(3, q) for q in range(r + 1))),
+            (lambda out: world.allreduce(strided(mine), out=out), sum(matrix(3, q) for q in range(n))),
+        ):
+            out = strided(np.zeros_like(expected))
+            all_equal(got(out), expected)
+            all_equal(out, expected)
+            assert np.count_nonzero(out.base == -9) == 3 * out.size
+        x = strided(mine)
+        world.reduce(x, root=n - 1)
+        all_equal(x, sum(matrix(3, q) for q in range(n)) if r == n - 1 else mine)
+        gathered = world.gather(strided(mine), root=0)
+        if r == 0:
+            all_equal(gathered, np.concatenate([matrix(3, q) for q in range(n)]))
+
+    on_ranks(n, rank)
+
+
 def affine(x, y, out=None):
     """x then y, as maps v -> a v + b modulo 2^32, packed in 64 bits: associative, but does not commute."""
     mask = np.uint64(0xFFFFFFFF)
