@@ -8,7 +8,11 @@ import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library import allgather, broadcast, reduce, reduce_scatter
 from ringleader.collectives.library.gather import all_at_once
-from ringleader.collectives.library.swing import count_on_power_of_two, on_power_of_two
+from ringleader.collectives.library.swing import (
+    count_on_power_of_two,
+    halving_doubling_count,
+    on_power_of_two,
+)
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, copy, fold, fragment
 
@@ -66,15 +70,8 @@ def recursive_doubling(n: int) -> Iterator[Round]:
     yield from on_power_of_two(n, lambda n: 1, exchanges)
 
 
-def _halving_doubling_count(n: int) -> Count:
-    active = 1 << (n.bit_length() - 1)
-    folded = active - 1  # slots: a half, a quarter, ... of the buffer
-    core = Count(2 * (active.bit_length() - 1), 2 * folded, folded, active, 2 * folded, folded)
-    return count_on_power_of_two(n, core)
-
-
 @algorithm(
-    "allreduce", ordered=True, slots=lambda n: 1 << (n.bit_length() - 1), count=_halving_doubling_count
+    "allreduce", ordered=True, slots=lambda n: 1 << (n.bit_length() - 1), count=halving_doubling_count
 )  # fmt: skip
 def halving_doubling(n: int) -> Iterator[Round]:
     """Rabenseifner's: reduce-scatter by halving buffers, allgather by doubling them; about 2 log2(n) rounds.

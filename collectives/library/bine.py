@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from ringleader.collectives.count import Count
 from ringleader.collectives.library.swing import (
-    count_on_power_of_two,
+    halving_doubling_count,
     is_power_of_two,
     on_power_of_two,
     partner,
@@ -52,14 +52,7 @@ def reduce(n: int, root: int) -> Iterator[Round]:
     yield from fragment(n, 1, broadcast(n, root)).mirrored().rounds
 
 
-def _count_allreduce(n: int) -> Count:
-    active = 1 << (n.bit_length() - 1)
-    folded = active - 1
-    core = Count(2 * (active.bit_length() - 1), 2 * folded, folded, active, 2 * folded, folded)
-    return count_on_power_of_two(n, core)
-
-
-@algorithm("allreduce", name="bine", slots=lambda n: 1 << (n.bit_length() - 1), count=_count_allreduce)
+@algorithm("allreduce", name="bine", slots=lambda n: 1 << (n.bit_length() - 1), count=halving_doubling_count)
 def allreduce(n: int) -> Iterator[Round]:
     """Reduce-scatter, nearest partners first, then allgather backwards; every message one piece of memory.
 

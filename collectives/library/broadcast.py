@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
+from ringleader.collectives.library.allgather import swap_groups
 from ringleader.collectives.library.gather import scatter_binomial
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, copy, fragment, together
@@ -146,13 +147,7 @@ def scatter_allgather_doubling(n: int, root: int) -> Iterator[Round]:
     v = np.arange(n)
     rounds = list(scatter_binomial(n, root=0))
     for d in (1 << j for j in range((n - 1).bit_length())):
-        receiver = v[v % (2 * d) > 0]
-        group = (receiver - receiver % d) ^ d  # first rank of the other group; its pieces start there too
-        receiver, group = receiver[group < n], group[group < n]
-        size = np.minimum(d, n - group)
-        sender = group + receiver % d % size
-        widths = [(size == s, s) for s in np.unique(size).tolist()]
-        rounds.append(together(*(copy(sender[i], receiver[i], slot=group[i], width=s) for i, s in widths)))
+        rounds.append(swap_groups(n, d, v[v % (2 * d) > 0]))
     yield from _from_root(n, root, rounds)
 
 

@@ -141,3 +141,11 @@ def count_on_power_of_two(n: int, core: Count) -> Count:
     sent, path_sent = core.sent + extra, core.path_sent + 2 * extra
     reduced, path_reduced = core.reduced + extra, core.path_reduced + extra
     return Count(rounds, sent, reduced, core.slots, path_sent, path_reduced, core.more_starts)
+
+
+def halving_doubling_count(n: int, ports: int = 1) -> Count:
+    """Partners halve what they fold, then double what they know; each of ``ports`` parts of the buffer on its own."""
+    active = 1 << (n.bit_length() - 1)
+    rounds, folded = 2 * (active.bit_length() - 1), (active - 1) * ports  # slots: a half, a quarter, ...
+    core = Count(rounds, 2 * folded, folded, active * ports, 2 * folded, folded, rounds * (ports - 1))
+    return count_on_power_of_two(n, core)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
-from ringleader.collectives.library.swing import count_on_power_of_two, on_power_of_two, partner
+from ringleader.collectives.library.swing import halving_doubling_count, on_power_of_two, partner
 from ringleader.collectives.library.torus import check_ports, in_ports
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Ints, Round, Schedule, copy, fragment
@@ -20,10 +20,7 @@ from ringleader.collectives.schedule import Ints, Round, Schedule, copy, fragmen
 
 def _count(n: int, dimensions: int, ports: int) -> Count:
     check_ports(ports, dimensions)
-    active = 1 << (n.bit_length() - 1)
-    rounds, folded = 2 * (active.bit_length() - 1), (active - 1) * ports
-    core = Count(rounds, 2 * folded, folded, active * ports, 2 * folded, folded, rounds * (ports - 1))
-    return count_on_power_of_two(n, core)
+    return halving_doubling_count(n, ports)
 
 
 def _slots(n: int, ports: int) -> int:
