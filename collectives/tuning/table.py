@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -77,9 +77,13 @@ class Table:
         """What ``dumps`` wrote; ValueError names the entry that is wrong."""
         return cls(*stored.loads(text))
 
-    def _nearest(self, collective: str, n: int, ordered: bool) -> list[Key]:
+    def _nearest(self, collective: str, n: int, ordered: bool) -> Iterator[Key]:
+        """``n`` itself first, if it was tuned: the runtime asks at every call, and needs no more than that."""
+        same = Key(collective, n, ordered)
+        if same in self.ranges:
+            yield same
         keys = [key for key in self.ranges if (key.collective, key.ordered) == (collective, ordered)]
-        return sorted(keys, key=lambda key: (key.n > n, abs(key.n - n)))
+        yield from sorted(set(keys) - {same}, key=lambda key: (key.n > n, abs(key.n - n)))
 
     def _at(self, key: Key, nbytes: int) -> Choice:
         ranges = self.ranges[key]
