@@ -7,8 +7,7 @@ namespace ringleader {
 
 namespace {
 
-constexpr size_t kBlock = 16 << 10;       // bytes folded at a time, so that a sum in progress stays in the L1 cache
-constexpr size_t kStreaming = 64 << 20;   // from here on results are written past the caches
+constexpr size_t kBlock = 16 << 10;  // bytes folded at a time, so that a sum in progress stays in the L1 cache
 
 void divide(const Plan& plan, char* at, size_t bytes, int n) {
     if (plan.type == Type::f32) {
@@ -86,6 +85,7 @@ int Group::suspect(uint64_t, int hint) {
 // Running calls
 
 void Group::run(Job& job, Guard& guard) {
+    if (size_ == 1 && job.plan->way != Way::program) return;  // nothing to fold
     switch (job.plan->way) {
         case Way::small: small(job, guard); break;
         case Way::direct: direct(job, guard); break;
@@ -113,7 +113,6 @@ void Group::small(Job& job, Guard& guard) {
         folder(job.output, value, other.payload, plan.count);
         value = job.output;
     }
-    if (bytes && size_ == 1) std::memcpy(job.output, value, bytes);
     if (plan.divide) divide(plan, job.output, bytes, size_);
 }
 
@@ -150,19 +149,18 @@ void Group::shared(Job& job, Guard& guard, const std::vector<char*>& arrays) {
     const Plan& plan = *job.plan;
     const size_t bytes = plan.count * size_of(plan.type), item = size_of(plan.type);
     const size_t first = cut(bytes, rank_, size_), last = cut(bytes, rank_ + 1, size_);
-    const bool streaming = bytes >= kStreaming;
+    const Folder2 both = find_folder2(plan.fold, plan.type, false);
     alignas(kLine) char block[kBlock];
     std::vector<const char*> from(size_);
     for (size_t at = first; at < last; at += kBlock) {
         const size_t part = std::min(kBlock, last - at);
         if (size_ == 2 && !plan.divide) {
-            find_folder2(plan.fold, plan.type, streaming)(arrays[0] + at, arrays[1] + at, arrays[0] + at,
-                                                          arrays[1] + at, part / item);
+            both(arrays[0] + at, arrays[1] + at, arrays[0] + at, arrays[1] + at, part / item);
             continue;
         }
         for (int r = 0; r < size_; ++r) from[r] = arrays[r] + at;
         fold_all(plan, block, from, part);
-        for (char* array : arrays) streaming ? copy_streaming(array + at, block, part) : (void)std::memcpy(array + at, block, part);
+        for (char* array : arrays) std::memcpy(array + at, block, part);
     }
     mine_->finished.store(direct_turn_, std::memory_order_release);
     for (int r = 0; r < size_; ++r)

@@ -17,14 +17,13 @@ Run::~Run() {
 }
 
 bool Run::advance() {
+    for (int index : std::vector<int>(open_)) complete(index);  // all keep moving, whichever is waited for
     for (; next_ < program_.operations.size(); ++next_) {
         for (int message : program_.operations[next_].after)
             if (!complete(message)) return false;
         start(static_cast<int>(next_));
     }
-    for (int index : std::vector<int>(open_))
-        if (!complete(index)) return false;
-    return true;
+    return open_.empty();
 }
 
 bool Run::complete(int index) {

@@ -173,7 +173,7 @@ void bind_calls(py::module_& m) {
         .def(py::init(&make_plan), py::arg("way"), py::arg("digest"), py::arg("text"), py::arg("type"),
              py::arg("fold"), py::arg("count"), py::arg("divide") = false, py::arg("synchronous") = false,
              py::arg("program") = nullptr)
-        .def_property_readonly("text", [](const Signed& plan) { return *plan.text; });
+        .def_property_readonly("divides", [](const Signed& plan) { return plan.plan->divide; });
     py::class_<Job, std::shared_ptr<Job>>(m, "Job")
         .def_property_readonly("done", [](const Job& job) { return job.done.load(std::memory_order_acquire); })
         .def_property_readonly("missing", [](const Job& job) { return job.missing.load(); })

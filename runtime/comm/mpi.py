@@ -155,6 +155,9 @@ class MpiTransport(Transport):
         while self.control.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
             yield status.source, self.control.recv(source=status.source)
 
+    def leave(self) -> None:
+        self.membership.leave()
+
     def gone(self) -> set[int]:
         left = self.membership.now()
         return {rank for rank, member in enumerate(self.world) if member in left}
@@ -163,11 +166,15 @@ class MpiTransport(Transport):
         """MPI_Comm_split exchanges the values itself."""
 
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
+        comm = self._split(color, order)
+        return None if comm is None else MpiTransport(comm, self.membership)
+
+    def _split(self, color: int | None, order: int) -> MPI.Intracomm | None:
         comm = self.comm.Split(MPI.UNDEFINED if color is None else color, order)
         if comm == MPI.COMM_NULL:
             return None
         assert isinstance(comm, MPI.Intracomm)
-        return MpiTransport(comm, self.membership)
+        return comm
 
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         return vendor.refuses(collective, dtype, op, equal)
