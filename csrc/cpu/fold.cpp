@@ -45,7 +45,7 @@ const Level& level() {
 }
 
 constexpr size_t line = 64;           // bytes of a cache line
-constexpr size_t buffer_size = 8192;  // bytes: stays in the first-level cache next to its operands
+constexpr size_t buffer_size = 4096;  // bytes: stays in the first-level cache next to its operands
 
 char* at(void* start, size_t offset) { return static_cast<char*>(start) + offset; }
 const char* at(const void* start, size_t offset) { return static_cast<const char*>(start) + offset; }
@@ -53,9 +53,13 @@ const char* at(const void* start, size_t offset) { return static_cast<const char
 // Bytes from here to the next cache line.
 size_t to_line(const void* here) { return -reinterpret_cast<uintptr_t>(here) % line; }
 
+// As a number, because it may lie past the end of the array.
+uintptr_t address(const void* start, size_t offset) { return reinterpret_cast<uintptr_t>(start) + offset; }
+
 // Whole lines go past the caches; what lies before the first and after the last of them is written as usual.
-// Without the fence: the caller ends with `fence()` before anybody else may look.
-void stream(void* dst, const void* src, size_t bytes) {
+// For each line written one is prefetched from each address of `next`: reads and writes share the memory's time.
+// The caller ends with `fence()` before anybody else may look.
+template <class... Address> void stream(void* dst, const void* src, size_t bytes, Address... next) {
 #if defined(__x86_64__)
     const size_t head = std::min(to_line(dst), bytes);
     std::memcpy(dst, src, head);
@@ -65,6 +69,7 @@ void stream(void* dst, const void* src, size_t bytes) {
         auto* to = reinterpret_cast<__m128i*>(at(dst, done));
         const __m128i w0 = _mm_loadu_si128(from), w1 = _mm_loadu_si128(from + 1);
         const __m128i w2 = _mm_loadu_si128(from + 2), w3 = _mm_loadu_si128(from + 3);
+        (_mm_prefetch(reinterpret_cast<const char*>(next + done), _MM_HINT_T0), ...);
         _mm_stream_si128(to, w0);
         _mm_stream_si128(to + 1, w1);
         _mm_stream_si128(to + 2, w2);
@@ -94,42 +99,48 @@ template <class Each> void in_buffers(const void* dst, size_t bytes, size_t elem
     }
 }
 
-template <Fold fold, Type type> void fold_streaming(void* dst, const void* a, const void* b, size_t count) {
-    const Folder folder = find_folder(fold, type);
+void fold_streaming(Folder folder, size_t element, void* dst, const void* a, const void* b, size_t count) {
     if (dst == a || dst == b) return folder(dst, a, b, count);
-    const size_t element = size_of(type);
     alignas(line) char buffer[buffer_size + line];
     in_buffers(dst, count * element, element, [&](size_t from, size_t bytes) {
         folder(buffer, at(a, from), at(b, from), bytes / element);
-        stream(at(dst, from), buffer, bytes);
+        stream(at(dst, from), buffer, bytes, address(a, from + bytes), address(b, from + bytes));
     });
     fence();
 }
 
-template <Fold fold, Type type> void fold_twice(void* dst1, void* dst2, const void* a, const void* b, size_t count) {
-    const Folder folder = find_folder(fold, type);
-    const size_t element = size_of(type);
+void fold_twice(Folder folder, size_t element, void* dst1, void* dst2, const void* a, const void* b, size_t count) {
     in_buffers(dst1, count * element, element, [&](size_t from, size_t bytes) {
         folder(at(dst1, from), at(a, from), at(b, from), bytes / element);
         std::memcpy(at(dst2, from), at(dst1, from), bytes);
     });
 }
 
-template <Fold fold, Type type>
-void fold_twice_streaming(void* dst1, void* dst2, const void* a, const void* b, size_t count) {
-    const Folder folder = find_folder(fold, type);
-    const size_t element = size_of(type);
+void fold_twice_streaming(Folder folder, size_t element, void* dst1, void* dst2, const void* a, const void* b,
+                          size_t count) {
     alignas(line) char buffer[buffer_size + line];
-    const auto put = [&](void* dst, size_t from, size_t bytes) {
+    const auto put = [&](void* dst, size_t from, size_t bytes, const void* next) {
         if (dst == a || dst == b) std::memcpy(at(dst, from), buffer, bytes);
-        else stream(at(dst, from), buffer, bytes);
+        else stream(at(dst, from), buffer, bytes, address(next, from + bytes));
     };
     in_buffers(dst1, count * element, element, [&](size_t from, size_t bytes) {
         folder(buffer, at(a, from), at(b, from), bytes / element);
-        put(dst1, from, bytes);
-        put(dst2, from, bytes);
+        put(dst1, from, bytes, a);
+        put(dst2, from, bytes, b);
     });
     fence();
+}
+
+// A Folder is a plain function, so the operation and the type become part of it.
+template <Fold fold, Type type> void streaming(void* dst, const void* a, const void* b, size_t count) {
+    fold_streaming(find_folder(fold, type), size_of(type), dst, a, b, count);
+}
+template <Fold fold, Type type> void twice(void* dst1, void* dst2, const void* a, const void* b, size_t count) {
+    fold_twice(find_folder(fold, type), size_of(type), dst1, dst2, a, b, count);
+}
+template <Fold fold, Type type>
+void twice_streaming(void* dst1, void* dst2, const void* a, const void* b, size_t count) {
+    fold_twice_streaming(find_folder(fold, type), size_of(type), dst1, dst2, a, b, count);
 }
 
 struct Built {
@@ -139,9 +150,9 @@ struct Built {
 
 template <size_t... entry> constexpr auto build(std::index_sequence<entry...>) {
     struct Table { Built entries[sizeof...(entry)]; };
-    return Table{{Built{fold_streaming<Fold(entry / type_count), Type(entry % type_count)>,
-                        fold_twice<Fold(entry / type_count), Type(entry % type_count)>,
-                        fold_twice_streaming<Fold(entry / type_count), Type(entry % type_count)>}...}};
+    return Table{{Built{streaming<Fold(entry / type_count), Type(entry % type_count)>,
+                        twice<Fold(entry / type_count), Type(entry % type_count)>,
+                        twice_streaming<Fold(entry / type_count), Type(entry % type_count)>}...}};
 }
 
 constexpr auto built = build(std::make_index_sequence<fold_count * type_count>());
