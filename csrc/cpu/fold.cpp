@@ -58,7 +58,7 @@ uintptr_t address(const void* start, size_t offset) { return reinterpret_cast<ui
 // Whole lines go past the caches; what lies before the first and after the last of them is written as usual.
 // For each line written one is prefetched from each address of `next`: reads and writes share the memory's time.
 // The caller ends with `fence()` before anybody else may look.
-template <class... Address> void stream(void* dst, const void* src, size_t bytes, Address... next) {
+template <class... Address> void stream(void* dst, const void* src, size_t bytes, [[maybe_unused]] Address... next) {
 #if defined(__x86_64__)
     const size_t head = std::min(to_line(dst), bytes);
     std::memcpy(dst, src, head);

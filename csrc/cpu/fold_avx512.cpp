@@ -1,5 +1,5 @@
-// The kernels for processors with AVX-512 (F, BW, VL, DQ). Headers come before the target is set: their inline functions must
-// stay fit for every processor, because the linker keeps one copy of each for the whole program.
+// The kernels for processors with AVX-512 (F, BW, VL, DQ) and FMA. Headers come before the target is set: their inline
+// functions must stay fit for every processor, because the linker keeps one copy of each for the whole program.
 #if defined(__x86_64__)
 #include <immintrin.h>
 

@@ -35,7 +35,7 @@ streaming_or_not = pytest.mark.parametrize("streaming", [False, True], ids=["ord
 
 def dtype_of(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
-        return np.dtype(pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes").bfloat16)
+        name = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes").bfloat16
     return np.dtype(name)
 
 
@@ -46,7 +46,8 @@ def special_floats(name: str) -> Array:
     infinity = sign - normal
     one = infinity // 2 // normal * normal
     ulp = one - mantissa * normal  # of 1
-    positive = [0, 1, 2, normal - 1, normal, normal + 1, one - 1, one, one + 1, one + normal, ulp - normal, ulp, ulp + 1]
+    positive = [0, 1, 2, normal - 1, normal, normal + 1, one - 1, one, one + 1, one + normal]
+    positive += [ulp - normal, ulp, ulp + 1]
     positive += [infinity - 1, infinity, infinity + 1, infinity + normal // 2, infinity + normal // 2 + 3]
     return np.array(positive + [x | sign for x in positive], f"u{dtype.itemsize}").view(dtype)
 
@@ -113,8 +114,8 @@ def check(op: str, name: str, got: Array, a: Array, b: Array) -> None:
             got, want, a, b = (np.ascontiguousarray(x).view(PART[name]) for x in (got, want, a, b))
         alike = (got == want) | ((got != got) & (want != want))
         fine = same_bits(got, want) | (alike & may_differ(op, name, a, b, want))
-    wrong = np.flatnonzero(~fine)[:5]
-    assert wrong.size == 0, f"{op} {name} at {wrong}: {a[wrong]}, {b[wrong]} give {got[wrong]}, not {want[wrong]}"
+    bad = np.flatnonzero(~fine)[:5]
+    assert bad.size == 0, f"{op} {name} at {bad}: {a[bad]}, {b[bad]} give {got[bad]}, not {want[bad]}"
 
 
 class Placed:
