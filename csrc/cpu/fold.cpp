@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "fold_kernels.h"
@@ -23,18 +24,16 @@ struct Level {
 
 Level choose_level() {
 #if defined(__x86_64__)
-    const char* wish = std::getenv("RINGLEADER_CPU");
-    const auto allowed = [wish](const char* name) { return wish == nullptr || std::strcmp(wish, name) != 0; };
+    const char* asked = std::getenv("RINGLEADER_CPU");
+    const std::string_view most = asked == nullptr ? "avx512" : asked;
     unsigned eax, ebx, ecx = 0, edx;
-    __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    __get_cpuid(1, &eax, &ebx, &ecx, &edx);  // __builtin_cpu_supports does not know f16c in every compiler
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && (ecx & bit_F16C) != 0;
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (ecx & bit_F16C) != 0;
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    if (allowed("baseline") && avx2) {
-        if (allowed("avx2") && avx512) return {"avx512", &avx512::kernels};
-        return {"avx2", &avx2::kernels};
-    }
+    if (avx512 && most != "avx2" && most != "baseline") return {"avx512", &avx512::kernels};
+    if (avx2 && most != "baseline") return {"avx2", &avx2::kernels};
 #endif
     return {"baseline", &baseline::kernels};
 }
@@ -59,7 +58,7 @@ uintptr_t address(const void* start, size_t offset) { return reinterpret_cast<ui
 // Whole lines go past the caches; what lies before the first and after the last of them is written as usual.
 // For each line written one is prefetched from each address of `next`: reads and writes share the memory's time.
 // The caller ends with `fence()` before anybody else may look.
-template <class... Address> void stream(void* dst, const void* src, size_t bytes, Address... next) {
+template <class... Address> void stream(void* dst, const void* src, size_t bytes, [[maybe_unused]] Address... next) {
 #if defined(__x86_64__)
     const size_t head = std::min(to_line(dst), bytes);
     std::memcpy(dst, src, head);

@@ -1,7 +1,9 @@
 // Element-wise reduction kernels: dst[i] = a[i] op b[i], for every reduction and element type of the engine.
 //
 // Results are bit for bit those of numpy's ufuncs (add, multiply, minimum, maximum, bitwise_and, _or, _xor), and of
-// ml_dtypes for bfloat16; fold_kernels.inc says where that needs care. No alignment is assumed.
+// ml_dtypes for bfloat16; fold_kernels.inc says where that needs care. Two things are as little promised as by numpy:
+// which of two NaNs a sum or product keeps, and the last bit of complex products across processors, since they are
+// fused where there is fused multiply-add (levels avx2 and avx512). No alignment is assumed.
 #pragma once
 
 #include <cstddef>

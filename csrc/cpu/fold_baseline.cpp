@@ -1,6 +1,7 @@
 // The kernels for what every processor of the architecture has (x86-64: SSE2).
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "fold_kernels.h"
