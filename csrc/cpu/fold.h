@@ -21,19 +21,8 @@ size_t size_of(Type type);
 // dst[i] = a[i] op b[i] for i < count. dst may equal a or b; any other overlap is not allowed.
 using Folder = void (*)(void* dst, const void* a, const void* b, size_t count);
 
-// dst1[i] = dst2[i] = a[i] op b[i]. dst1 and dst2 may each equal a or b; any other overlap is not allowed.
-using Folder2 = void (*)(void* dst1, void* dst2, const void* a, const void* b, size_t count);
-
 // nullptr where the operation is not defined for the type: bitwise ones of floats and complex numbers.
 Folder find_folder(Fold fold, Type type);
-
-// The same results, written past the caches where the machine can: for results larger than the caches that are
-// not read again soon. Where dst equals a or b its lines are in the cache anyway, and it is written as usual.
-Folder find_streaming_folder(Fold fold, Type type);
-Folder2 find_folder2(Fold fold, Type type, bool streaming);
-
-// memcpy, written past the caches where the machine can.
-void copy_streaming(void* dst, const void* src, size_t bytes);
 
 // "avx512", "avx2" or "baseline": the kernels that this process uses, chosen once. The environment variable
 // RINGLEADER_CPU=baseline|avx2 lowers the choice.

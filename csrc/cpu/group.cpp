@@ -147,20 +147,14 @@ void Group::fold_all(const Plan& plan, char* to, const std::vector<const char*>&
 // Nobody else touches that part, so the ranks meet only at the beginning and at the end.
 void Group::shared(Job& job, Guard& guard, const std::vector<char*>& arrays) {
     const Plan& plan = *job.plan;
-    const size_t bytes = plan.count * size_of(plan.type), item = size_of(plan.type);
+    const size_t bytes = plan.count * size_of(plan.type);
     const size_t first = cut(bytes, rank_, size_), last = cut(bytes, rank_ + 1, size_);
-    const Folder2 both = find_folder2(plan.fold, plan.type, false);
-    alignas(kLine) char block[kBlock];
     std::vector<const char*> from(size_);
     for (size_t at = first; at < last; at += kBlock) {
         const size_t part = std::min(kBlock, last - at);
-        if (size_ == 2 && !plan.divide) {
-            both(arrays[0] + at, arrays[1] + at, arrays[0] + at, arrays[1] + at, part / item);
-            continue;
-        }
         for (int r = 0; r < size_; ++r) from[r] = arrays[r] + at;
-        fold_all(plan, block, from, part);
-        for (char* array : arrays) std::memcpy(array + at, block, part);
+        fold_all(plan, arrays[0] + at, from, part);
+        for (int r = 1; r < size_; ++r) std::memcpy(arrays[r] + at, arrays[0] + at, part);
     }
     mine_->finished.store(direct_turn_, std::memory_order_release);
     for (int r = 0; r < size_; ++r)
@@ -200,12 +194,11 @@ void Group::staged(Job& job, Guard& guard) {
                 if (c == 0 && areas_[r]->announced.digest != plan.digest) disagree(guard, r);
                 from[r] = r == rank_ ? array : areas_[r]->stage_in[(base + c) % kDepth] + first;
             }
-            if (size_ == 2 && !plan.divide) {
-                find_folder2(plan.fold, plan.type, false)(array, result, from[0], from[1],
-                                                          (last - first) / size_of(plan.type));
-            } else if (last > first) {
-                fold_all(plan, result, from, last - first);
-                std::memcpy(array, result, last - first);
+            for (size_t at = 0; at < last - first; at += kBlock) {
+                const size_t part = std::min(kBlock, last - first - at);
+                fold_all(plan, result + at, from, part);
+                std::memcpy(array + at, result + at, part);
+                for (const char*& operand : from) operand += part;
             }
             mine_->reduced.store(base + c + 1, std::memory_order_release);
         }

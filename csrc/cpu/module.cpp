@@ -18,18 +18,6 @@ size_t find_name(const char* const (&names)[N], const std::string& name) {
     throw std::invalid_argument("the engine knows no " + name);
 }
 
-char* writable(py::array& x) { return static_cast<char*>(x.mutable_data()); }
-
-std::string name_of(const py::array& x) { return py::cast<std::string>(py::object(x.dtype().attr("name"))); }
-
-Folder folder_for(const std::string& op, const py::array& x, bool streaming) {
-    const Fold fold = fold_named(op);
-    const Type type = type_named(name_of(x));
-    Folder folder = streaming ? find_streaming_folder(fold, type) : find_folder(fold, type);
-    if (!folder) throw std::invalid_argument(op + " of " + name_of(x));
-    return folder;
-}
-
 }  // namespace
 
 Type type_named(const std::string& name) { return static_cast<Type>(find_name(kTypes, name)); }
@@ -48,17 +36,13 @@ PYBIND11_MODULE(_engine, m) {
     m.def("folds", [](const std::string& op, const std::string& type) {
         return find_folder(fold_named(op), type_named(type)) != nullptr;
     }, "Is this operation defined for this dtype?");
-    m.def("fold", [](const std::string& op, py::array dst, const py::array& a, const py::array& b, bool streaming) {
-        folder_for(op, dst, streaming)(writable(dst), a.data(), b.data(), static_cast<size_t>(dst.size()));
-    }, py::arg("op"), py::arg("dst"), py::arg("a"), py::arg("b"), py::arg("streaming") = false,
+    m.def("fold", [](const std::string& op, py::array dst, const py::array& a, const py::array& b) {
+        const std::string type = py::cast<std::string>(py::object(dst.dtype().attr("name")));
+        const Folder folder = find_folder(fold_named(op), type_named(type));
+        if (!folder) throw std::invalid_argument(op + " of " + type);
+        folder(dst.mutable_data(), a.data(), b.data(), static_cast<size_t>(dst.size()));
+    }, py::arg("op"), py::arg("dst"), py::arg("a"), py::arg("b"),
        "dst = a op b; contiguous arrays of one dtype and size. For tests and measurements.");
-    m.def("fold2", [](const std::string& op, py::array dst1, py::array dst2, const py::array& a, const py::array& b,
-                      bool streaming) {
-        folder_for(op, dst1, false);
-        find_folder2(fold_named(op), type_named(name_of(dst1)), streaming)(
-            writable(dst1), writable(dst2), a.data(), b.data(), static_cast<size_t>(dst1.size()));
-    }, py::arg("op"), py::arg("dst1"), py::arg("dst2"), py::arg("a"), py::arg("b"), py::arg("streaming") = false,
-       "dst1 = dst2 = a op b.");
     bind_messages(m);
     bind_calls(m);
 }

@@ -224,7 +224,8 @@ def _folded_on_arrival(whole: Program) -> dict[tuple[int, int], tuple[int, int]]
     """(message, place in it) -> (the reduction that does nothing but fold it into a cell, which side it is on).
 
     The reduction may move up to the message if all else that it waits for comes before the message, and if the
-    messages among it are waited for by the message itself.
+    messages among that (or folded on arrival themselves) are waited for by the message itself: a receive that
+    waited for more than before might wait for ever.
     """
     instructions = whole.instructions
     messages = {i for i, ins in enumerate(instructions) if ins.kind in ("send", "recv")}
@@ -232,7 +233,8 @@ def _folded_on_arrival(whole: Program) -> dict[tuple[int, int], tuple[int, int]]
     for i, ins in enumerate(instructions):
         for cells in ins.src:
             readers.setdefault(cells, []).append(i)
-    found = {}
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    moved: dict[int, int] = {}  # reduction -> its message
     for i, ins in enumerate(instructions):
         if ins.kind != "recv":
             continue
@@ -245,6 +247,8 @@ def _folded_on_arrival(whole: Program) -> dict[tuple[int, int], tuple[int, int]]
             if reduce.kind != "reduce" or set(reduce.src) != {cells, target} or len(reduce.src) != 2:
                 continue
             others = set(reduce.after) - {i}
-            if all(a < i for a in others) and others & messages <= set(ins.after):
+            known = {moved.get(a, a) for a in ins.after}
+            if all(a < i for a in others) and {moved.get(a, a) for a in others} & messages <= known:
+                moved[later[0]] = i
                 found[i, j] = (later[0], BEHIND if reduce.src[1] == cells else BEFORE)
     return found
