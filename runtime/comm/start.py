@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -94,11 +96,20 @@ def _mpi(timeout: float) -> Communicator:
             )
         return _single(timeout)
     sys.excepthook = _abort_job
+    _outlive_others(MPI.Get_library_version())
     transport = _transport(MPI.COMM_WORLD)
     told = read_tuning(os.environ.get(TUNING_VARIABLE)) if transport.rank == 0 else None
     world = Communicator(transport, timeout=timeout, tuning=to_table(*MPI.COMM_WORLD.bcast(told)))
     atexit.register(_finish_mpi, world, transport)
     return world
+
+
+def _outlive_others(library: str) -> None:
+    """MPICH's launcher, told not to end the job when a rank dies (-disable-auto-cleanup), tells the others by
+    SIGUSR1, which would end them too."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if "MPICH" in library and in_main and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _transport(world: Any) -> Transport:
@@ -147,6 +158,20 @@ def _finish_mpi(world: Communicator, transport: Any) -> None:
         _stay(world, "has finished")
     except BaseException as error:
         _abort_job(type(error), error, error.__traceback__)
+    if transport.dead():
+        _end_without_mpi()
+
+
+def _end_without_mpi() -> None:
+    """A rank has died and this one has come through. MPI_Finalize would wait for the dead one for ever, but in
+    Open MPI, which knows better."""
+    from mpi4py import MPI
+
+    if "Open MPI" not in MPI.Get_library_version():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _stay(world: Communicator, state: str) -> None:
