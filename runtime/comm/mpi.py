@@ -37,9 +37,9 @@ class Membership:
         self.requests = [self.comm.isend(None, dest=p) for p in range(self.comm.size) if p != rank]
 
     def now(self) -> set[int]:
-        status = MPI.Status()
-        while self.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
-            self.comm.recv(source=status.source)
+        status = MPI.Status()  # a matched probe, since communicators may be used in several threads
+        while (message := self.comm.improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
+            message.recv()
             self.left.add(status.source)
         return self.left
 

@@ -40,8 +40,9 @@ def find_op(op: str | Op, dtype: np.dtype[Any]) -> Op:
         if op not in OPS:
             raise ValueError(f"unknown op {op!r}; known: {', '.join(OPS)}")
         op = OPS[op]
-    if dtype.kind not in "biufc":
+    kind = "f" if dtype.name == "bfloat16" else dtype.kind  # ml_dtypes', whose kind is that of plain memory
+    if kind not in "biufc":
         raise ValueError(f"op {op.name!r} needs numbers, not dtype {dtype}")
-    if op.divide and dtype.kind not in "fc":
+    if op.divide and kind not in "fc":
         raise ValueError(f"op 'mean' of {dtype} would lose the fraction; use 'sum', or a float dtype")
     return op

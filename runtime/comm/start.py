@@ -101,6 +101,24 @@ def _mpi(timeout: float) -> Communicator:
     return world
 
 
+def adopt(comm: Any, *, name: str | None = None, timeout: float | None = None) -> Communicator:
+    """A communicator over a duplicate of ``comm``, an mpi4py Intracomm; collective over its ranks.
+
+    ``name``: in messages. ``timeout``: seconds, that of the world by default. It may be used in another thread
+    than the world's, one thread at a time.
+    """
+    from ringleader.runtime.comm.mpi import MpiTransport
+
+    world = init()
+    membership = world._transport.membership if isinstance(world._transport, MpiTransport) else None
+    adopted = Communicator(
+        MpiTransport(comm, membership), name or comm.name, world.timeout if timeout is None else timeout,
+        tuning=world._tuning,
+    )  # fmt: skip
+    world._children.append(adopted)
+    return adopted
+
+
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
@@ -108,9 +126,10 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
     interrupted = issubclass(kind, KeyboardInterrupt)
     if not interrupted:
         text = "".join(traceback.format_exception(kind, error, trace))
+        stream = sys.__stderr__ or sys.stderr  # the process's own: who wraps this hook may hold back the other
         sys.stdout.flush()
-        sys.stderr.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
-        sys.stderr.flush()
+        stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
+        stream.flush()
         time.sleep(LAST_WORDS)
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
