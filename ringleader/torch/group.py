@@ -23,16 +23,21 @@ class ProcessGroup(dist.ProcessGroup):  # type: ignore[misc]
 
     Every method starts a call and returns its Work. Tensors may be of any shape and strides; where PyTorch passes
     ``asyncOp = False`` the call may be complete on return. Errors of arguments that this rank alone can see are
-    raised at once, all others by ``Work.wait``. ``mail`` is None in a world of one, which has nobody to write to.
+    raised at once, all others by ``Work.wait``. ``name``: PyTorch's own for the group. ``mail`` is None in a world
+    of one, which has nobody to write to.
     """
 
-    def __init__(self, rank: int, size: int, comm: Communicator, mail: Mail | None) -> None:
+    def __init__(self, rank: int, size: int, name: str, comm: Communicator, mail: Mail | None) -> None:
         super().__init__(rank, size)
-        self._comm, self._mail = comm, mail
+        self._name, self._comm, self._mail = name, comm, mail
         self._lane = Lane(comm.name)
 
     def getBackendName(self) -> str:  # noqa: N802  (PyTorch's name)
         return "ringleader"
+
+    @property
+    def group_name(self) -> str:  # by which functional collectives find the group
+        return self._name
 
     def shutdown(self) -> None:
         """Complete all calls under way; later ones raise RuntimeError."""

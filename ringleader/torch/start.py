@@ -70,15 +70,15 @@ def _create(options: Any, _backend_options: Any) -> ProcessGroup:
         total, mine = size, rank
     if (mine, total) != (world.rank, world.size):
         raise RuntimeError(_disagreement(mine, total, world))
-    name = f"torch group {options.group_id}"
+    name = options.group_id
     if world.size == 1:
-        group = ProcessGroup(rank, size, world, None)
+        group = ProcessGroup(rank, size, name, world, None)
     else:
         _meet(options.store, rank, members, timeout)
         comm = _mpi_communicator(members)
         seconds = timeout.total_seconds()
-        communicator = adopt(comm, name=name, timeout=seconds)
-        group = ProcessGroup(rank, size, communicator, Mail(comm, communicator._transport.gone, seconds))
+        communicator = adopt(comm, name=f"torch group {name}", timeout=seconds)
+        group = ProcessGroup(rank, size, name, communicator, Mail(comm, communicator._transport.gone, seconds))
     _store.clear()
     _groups.add(group)
     return group
