@@ -9,6 +9,11 @@ Importing this module starts MPI (``ringleader.init``), registers the backend ``
 The import is collective: every rank must do it. docs/torch.md says what works and what does not.
 """
 
+try:
+    import torch as _torch  # noqa: F401  (PyTorch, not this module: imports are absolute)
+except ImportError as error:
+    raise ImportError("ringleader.torch needs PyTorch: pip install 'ringleader[torch]'") from error
+
 from ringleader.torch.group import ProcessGroup
 from ringleader.torch.start import register
 

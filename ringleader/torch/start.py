@@ -20,7 +20,8 @@ ADDRESS = 512  # bytes in which rank 0 tells its address
 LOOPBACK = "127.0.0.1"
 
 _groups: weakref.WeakSet[ProcessGroup] = weakref.WeakSet()
-_store: list[Any] = []  # rank 0's, from the import until PyTorch has taken it over
+_store: list[Any] = []  # rank 0's, which holds the port until init_process_group takes it over
+_set_here: set[str] = set()  # environment variables
 
 
 def register() -> None:
@@ -33,11 +34,11 @@ def register() -> None:
 
 
 def _announce(world: Communicator) -> None:
-    """Set the environment variables of ``env://`` that are not set yet, the address being rank 0's."""
+    """Set the environment variables of ``env://`` that the user has not set, the address being rank 0's."""
     told = np.zeros(ADDRESS, np.uint8)
     if world.rank == 0:
-        host = os.environ.get("MASTER_ADDR") or _host(world)
-        port = os.environ.get("MASTER_PORT") or _open_port()
+        host = _users("MASTER_ADDR") or _host(world)
+        port = _users("MASTER_PORT") or _open_port()
         address = f"{host} {port}".encode()
         told[: len(address)] = np.frombuffer(address, np.uint8)
     host, port = world.broadcast(told).tobytes().rstrip(b"\0").decode().split()
@@ -45,7 +46,14 @@ def _announce(world: Communicator) -> None:
         "MASTER_ADDR": host, "MASTER_PORT": port, "RANK": world.rank, "WORLD_SIZE": world.size,
         "LOCAL_RANK": world.local_rank, "LOCAL_WORLD_SIZE": world.local_size,
     }.items():  # fmt: skip
-        os.environ.setdefault(name, str(value))
+        if not _users(name):
+            os.environ[name] = str(value)
+            _set_here.add(name)
+
+
+def _users(variable: str) -> str | None:
+    """Its value unless it is from here."""
+    return None if variable in _set_here else os.environ.get(variable)
 
 
 def _host(world: Communicator) -> str:
@@ -55,7 +63,7 @@ def _host(world: Communicator) -> str:
 def _open_port() -> str:
     """A free port, kept by a store that PyTorch's own will share (both are of this process: multi-tenant)."""
     store = dist.TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
-    _store.append(store)
+    _store[:] = [store]
     return str(store.port)
 
 
@@ -64,10 +72,8 @@ def _create(options: Any, _backend_options: Any) -> ProcessGroup:
     world = init()
     rank, size, timeout = options.group_rank, options.group_size, options.timeout
     members = list(options.global_ranks_in_group) or list(range(size))
-    if dist.is_initialized():
-        total, mine = dist.get_world_size(), dist.get_rank()
-    else:
-        total, mine = size, rank
+    first = not dist.is_initialized()
+    mine, total = (rank, size) if first else (dist.get_rank(), dist.get_world_size())
     if (mine, total) != (world.rank, world.size):
         raise RuntimeError(_disagreement(mine, total, world))
     name = options.group_id
@@ -79,7 +85,9 @@ def _create(options: Any, _backend_options: Any) -> ProcessGroup:
         seconds = timeout.total_seconds()
         communicator = adopt(comm, name=f"torch group {name}", timeout=seconds)
         group = ProcessGroup(rank, size, name, communicator, Mail(comm, communicator._transport.gone, seconds))
-    _store.clear()
+    if first:
+        # Should it be destroyed and another made, a rank that is early must not find the old store: a new address.
+        _announce(world)
     _groups.add(group)
     return group
 

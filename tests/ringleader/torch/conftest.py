@@ -8,6 +8,7 @@ import pytest
 
 HERE = Path(__file__).parent
 LIMIT = timedelta(seconds=30)  # of a call in these tests
+LIMIT_OF_JOB = 200  # seconds
 # Gloo, which some tests compare with, otherwise asks the name service for this machine's address
 ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "lo"}
 
@@ -18,18 +19,18 @@ def torch_job(mpi_job):
     pytest.importorskip("torch", reason="needs the torch extra: pip install 'ringleader[torch]'")
 
     def run(n, *arguments, **options):
-        return mpi_job(n, *arguments, **ENVIRONMENT, **options)
+        return mpi_job(n, *arguments, **{**ENVIRONMENT, **options})
 
     return run
 
 
 @pytest.fixture(scope="session")
 def on_ranks(torch_job):
-    """on_ranks(n, "ranks_x.py"): all tests of that file pass on every one of n ranks."""
+    """on_ranks(n, "ranks_x.py", ...): all tests of those files pass on every one of n ranks."""
 
-    def run(n, name, seconds=110):
+    def run(n, *files):
         options = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--color=no"]
-        done = torch_job(n, *options, HERE / name, seconds=seconds)
+        done = torch_job(n, *options, *(HERE / file for file in files), seconds=LIMIT_OF_JOB)
         assert done.returncode == 0, done.stdout[-6000:]
         assert done.stdout.count(" passed") == n, done.stdout[-6000:]
         assert "failed" not in done.stdout

@@ -1,4 +1,4 @@
-"""Work objects and futures, and what goes wrong with them; run by test_work.py on two or three ranks.
+"""Work objects and futures, and what goes wrong with them; run by test_collectives.py on two ranks or more.
 
 Order is forced by keys in PyTorch's store, not by the clock: a rank that must come late waits for a key that
 another sets once it has seen that the call is under way.

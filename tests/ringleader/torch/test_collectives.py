@@ -1,13 +1,11 @@
-"""The process group's calls give what PyTorch promises, on one to four ranks."""
+"""The process group's calls do what PyTorch promises, on one to four ranks."""
 
 import pytest
 
-
-@pytest.mark.parametrize("n", [1, 2, 3, 4])
-def test_collectives(n, on_ranks):
-    on_ranks(n, "ranks_collectives.py")
+FILES = ["ranks_collectives.py", "ranks_messages.py", "ranks_work.py"]
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_messages(n, on_ranks):
-    on_ranks(n, "ranks_messages.py")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("n", "files"), [(1, FILES[:1]), (2, FILES), (3, FILES), (4, FILES[:2])])
+def test_on_ranks(n, files, on_ranks):
+    on_ranks(n, *files)
