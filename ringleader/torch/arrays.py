@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.distributed import ReduceOp
+
 from ringleader.runtime.comm import Op
 from ringleader.runtime.comm.layout import flat
-from torch.distributed import ReduceOp
 
 Array = NDArray[Any]
 
@@ -39,13 +40,11 @@ def array_of(tensor: torch.Tensor) -> Array:
             "use tensor.cpu(), or another backend for this device"
         )
     plain = tensor.detach()
-    if plain.dtype == torch.bfloat16:
-        return plain.view(torch.int16).numpy().view(_bfloat16())
     try:
-        array: Array = plain.numpy()
+        array: Array = (plain.view(torch.int16) if plain.dtype == torch.bfloat16 else plain).numpy()
     except (RuntimeError, TypeError) as error:
         raise TypeError(f"the ringleader backend cannot take this {tensor.dtype} tensor: {error}") from None
-    return array
+    return array.view(_bfloat16()) if plain.dtype == torch.bfloat16 else array
 
 
 def _bfloat16() -> np.dtype[Any]:
@@ -55,7 +54,8 @@ def _bfloat16() -> np.dtype[Any]:
         raise TypeError(
             "numpy has no bfloat16 of its own: pip install ml_dtypes (or 'ringleader[torch]')"
         ) from None
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def operation(reduce_op: Any, tensors: Sequence[torch.Tensor]) -> str | Op:
@@ -67,7 +67,7 @@ def operation(reduce_op: Any, tensors: Sequence[torch.Tensor]) -> str | Op:
         if kind in BITWISE and (tensor.is_floating_point() or tensor.is_complex()):
             raise ValueError(f"ReduceOp.{kind.name} is for integers and bool, not {tensor.dtype}")
         if kind == RedOpType.AVG and not (tensor.is_floating_point() or tensor.is_complex()):
-            raise ValueError(f"ReduceOp.AVG of {tensor.dtype} would lose the fraction; use SUM, or a float dtype")
+            raise ValueError(f"ReduceOp.AVG of {tensor.dtype} would lose the fraction; use SUM, or floats")
     return OPS[kind]
 
 
@@ -89,9 +89,8 @@ def deal_out(contents: Array, tensors: Sequence[torch.Tensor]) -> None:
         start += target.size
 
 
-def one_dtype(what: str, *tensors: torch.Tensor) -> np.dtype[Any]:
-    """The dtype of all, as an array has it. ValueError if they differ."""
-    dtypes = {tensor.dtype for tensor in tensors}
+def one_dtype(what: str, *tensors: torch.Tensor) -> None:
+    """ValueError if their dtypes differ; TypeError if one cannot be taken (see array_of)."""
+    dtypes = {array_of(tensor).dtype for tensor in tensors}
     if len(dtypes) != 1:
         raise ValueError(f"{what}: all tensors must be of one dtype, got {', '.join(map(str, dtypes))}")
-    return array_of(tensors[0][:0] if tensors[0].dim() else tensors[0]).dtype

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+
 from ringleader.runtime.comm import ANY, Communicator
 from ringleader.runtime.comm.layout import bring_home, flat
 from ringleader.torch.arrays import array_of, deal_out, joined, one_dtype, operation
@@ -18,7 +19,7 @@ from ringleader.torch.work import Lane, Work
 Tensors = list[torch.Tensor]
 
 
-class ProcessGroup(dist.ProcessGroup):  # type: ignore[misc]
+class ProcessGroup(dist.ProcessGroup):
     """A group of ``torch.distributed`` over ``comm``. Made by init_process_group and new_group, not by users.
 
     Every method starts a call and returns its Work. Tensors may be of any shape and strides; where PyTorch passes
@@ -32,7 +33,7 @@ class ProcessGroup(dist.ProcessGroup):  # type: ignore[misc]
         self._name, self._comm, self._mail = name, comm, mail
         self._lane = Lane(comm.name)
 
-    def getBackendName(self) -> str:  # noqa: N802  (PyTorch's name)
+    def getBackendName(self) -> str:
         return "ringleader"
 
     @property
@@ -268,7 +269,9 @@ class ProcessGroup(dist.ProcessGroup):  # type: ignore[misc]
 
     def _as_many(self, what: str, tensors: Tensors) -> None:
         if len(tensors) != self._comm.size:
-            raise ValueError(f"{what}: {len(tensors)} tensors for {self._comm.size} ranks; pass one for each rank")
+            raise ValueError(
+                f"{what}: {len(tensors)} tensors for {self._comm.size} ranks; pass one for each rank"
+            )
 
     def _one_each(self, what: str, tensors: Tensors, own: torch.Tensor) -> None:
         """``tensors``: one for each rank, this rank's as large as ``own``, and of its dtype."""

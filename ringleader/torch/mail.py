@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from ringleader.runtime.comm import ANY, CollectiveError, CollectiveTimeout, RankLost
 from ringleader.runtime.comm.layout import bring_home, flat
 from ringleader.torch.arrays import array_of
@@ -70,7 +71,7 @@ class Mail:
 
     def _bytes(self, contents: NDArray[Any], what: str) -> NDArray[np.uint8]:
         if contents.nbytes > LARGEST:
-            raise ValueError(f"{what}: {contents.nbytes} bytes are too many for one message, send it in parts")
+            raise ValueError(f"{what}: {contents.nbytes} bytes are too many for one message, send parts")
         return contents.view(np.uint8)
 
     def _add(
@@ -123,7 +124,9 @@ class Mail:
                 message.home()
         except MPI.Exception as error:
             longer = error.Get_error_class() == MPI.ERR_TRUNCATE
-            text = f"the message is longer than the tensor's {message.view.size} bytes" if longer else str(error)
+            text = (
+                f"the message is longer than the tensor, {message.view.size} bytes" if longer else str(error)
+            )
             message.work.finish(CollectiveError(f"{message.work.what}: {text}"))
         except Exception as error:
             message.work.finish(error)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch.distributed as dist
+
 from ringleader.runtime.comm import Communicator, adopt, init
 from ringleader.torch.group import ProcessGroup
 from ringleader.torch.mail import Mail
@@ -84,7 +85,8 @@ def _create(options: Any, _backend_options: Any) -> ProcessGroup:
         comm = _mpi_communicator(members)
         seconds = timeout.total_seconds()
         communicator = adopt(comm, name=f"torch group {name}", timeout=seconds)
-        group = ProcessGroup(rank, size, name, communicator, Mail(comm, communicator._transport.gone, seconds))
+        mail = Mail(comm, communicator._transport.gone, seconds)
+        group = ProcessGroup(rank, size, name, communicator, mail)
     if first:
         # Should it be destroyed and another made, a rank that is early must not find the old store: a new address.
         _announce(world)
@@ -93,11 +95,13 @@ def _create(options: Any, _backend_options: Any) -> ProcessGroup:
 
 
 def _disagreement(rank: int, size: int, world: Communicator) -> str:
-    elastic = "torchrun starts processes that MPI does not know of; " if "TORCHELASTIC_RUN_ID" in os.environ else ""
+    torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     return (
         f"the ringleader backend needs PyTorch's ranks to be MPI's, but PyTorch says rank {rank} of {size}, and MPI "
-        f"rank {world.rank} of {world.size}. {elastic}start the script with: mpirun -n {max(size, 2)} python script.py, "
-        "and set neither RANK nor WORLD_SIZE (importing ringleader.torch does)"
+        f"rank {world.rank} of {world.size}. "
+        + ("torchrun starts processes that MPI does not know of. " if torchrun else "")
+        + f"Start the script with: mpirun -n {max(size, 2)} python script.py, and set neither RANK nor WORLD_SIZE "
+        "(importing ringleader.torch does)."
     )
 
 

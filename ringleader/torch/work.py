@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+
 from ringleader.runtime.comm import CollectiveTimeout
 
 NO_LIMIT = timedelta(0)  # what PyTorch's C++ side passes for "as long as it takes"
 
 
-class Work(dist.Work):  # type: ignore[misc]
+class Work(dist.Work):
     """One call of a process group. ``what`` names it in messages; ``result``: the tensors that it fills."""
 
     def __init__(self, what: str, result: list[torch.Tensor]) -> None:
@@ -24,7 +25,8 @@ class Work(dist.Work):  # type: ignore[misc]
         self.source = -1  # group rank that sent what a receive got
         self._done = threading.Event()
         self._error: BaseException | None = None
-        self._trigger = self._future = None  # torch futures, made when asked for
+        self._trigger: Any = None  # torch futures, made when asked for
+        self._future: Any = None
         self._lock = threading.Lock()
 
     def finish(self, error: BaseException | None = None) -> None:

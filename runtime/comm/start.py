@@ -126,7 +126,8 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
     interrupted = issubclass(kind, KeyboardInterrupt)
     if not interrupted:
         text = "".join(traceback.format_exception(kind, error, trace))
-        stream = sys.__stderr__ or sys.stderr  # the process's own: who wraps this hook may hold back the other
+        # The process's own: who wraps this hook (torch.distributed) may hold back what goes to sys.stderr.
+        stream = sys.__stderr__ or sys.stderr
         sys.stdout.flush()
         stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
         stream.flush()

@@ -43,8 +43,9 @@ def on_ranks(torch_job):
 def world():
     """In ranks_*.py: torch.distributed, started as a user would; the default group is ringleader's."""
     assert any("ranks_" in argument for argument in sys.argv), "ranks_*.py run under mpirun, see test_*.py"
-    import ringleader.torch  # noqa: F401
     import torch.distributed as dist
+
+    import ringleader.torch  # noqa: F401
 
     dist.init_process_group("ringleader", timeout=LIMIT)
     yield dist

@@ -20,7 +20,9 @@ BITS = {
     ReduceOp.BOR: torch.bitwise_or,
     ReduceOp.BXOR: torch.bitwise_xor,
 }
-some_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool], ids=str)
+some_dtypes = pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool], ids=str
+)
 all_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 

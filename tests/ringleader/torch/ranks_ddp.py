@@ -40,7 +40,9 @@ class Recurrent(nn.Module):
 MODELS = {
     "perceptron": (lambda: nn.Sequential(*[nn.Linear(64, 64) for _ in range(6)]), (8, 64)),
     "convolution": (
-        lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)),
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)
+        ),
         (4, 3, 8, 8),
     ),
     "recurrent": (Recurrent, (4, 5, 16)),
@@ -168,7 +170,9 @@ def test_compressed_gradients(world, rank, gloo, name):
             model, bucket_cap_mb=25 if name == "powerSGD" else BUCKET, process_group=group
         )
         if name == "powerSGD":
-            state = PowerSGDState(group, matrix_approximation_rank=2, start_powerSGD_iter=2, min_compression_rate=1)
+            state = PowerSGDState(
+                group, matrix_approximation_rank=2, start_powerSGD_iter=2, min_compression_rate=1
+            )
             net.register_comm_hook(state, powerSGD_hook)
         else:
             net.register_comm_hook(group, fp16_compress_hook)

@@ -1,8 +1,10 @@
 """How a job starts, ends and fails: scripts as users write them."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -146,7 +148,7 @@ dist.init_process_group("ringleader", rank=rank, world_size=2, init_method=f"fil
 
 def test_torchrun_is_told_to_be_mpirun(torch_job, script):
     path = script('dist.init_process_group("ringleader")\n')
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "0", str(path)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(path)]
     done = subprocess.run(
         command, timeout=SECONDS, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -167,8 +169,33 @@ print(x, dist.get_world_size())
     assert done.stdout == "tensor([1., 1., 1.]) 1\n", done.stderr
 
 
+def test_the_script_that_the_docs_show(torch_job, tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "torch.md").read_text()
+    path = tmp_path / "train.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", text, re.S)[0])
+    done = torch_job(2, path, seconds=SECONDS)
+    assert done.returncode == 0, done.stdout[-3000:]
+    biases = re.findall(r"rank [01] of 2: (\S+)\n", done.stdout)
+    assert len(biases) == 2
+    assert biases[0] == biases[1]
+
+
+def test_without_ml_dtypes(torch_job, script):
+    path = script("""
+sys.modules["ml_dtypes"] = None
+dist.init_process_group("ringleader")
+dist.all_reduce(torch.ones(3, dtype=torch.bfloat16))
+""")
+    done = subprocess.run(
+        [sys.executable, path], timeout=SECONDS, check=False, text=True, capture_output=True
+    )
+    assert "TypeError: numpy has no bfloat16 of its own: pip install ml_dtypes" in done.stderr
+
+
 def test_without_pytorch():
     code = "import sys; sys.modules['torch'] = None; import ringleader.torch"
-    done = subprocess.run([sys.executable, "-c", code], timeout=SECONDS, check=False, text=True, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=SECONDS, check=False, text=True, capture_output=True
+    )
     assert done.returncode != 0
     assert "ringleader.torch needs PyTorch: pip install 'ringleader[torch]'" in done.stderr
