@@ -131,11 +131,10 @@ def test_all_gather_of_unequal_sizes(world, rank, n, dtype):
 def test_all_gather_into_tensor(world, rank, n, dtype):
     for shape in SHAPES[1:]:
         whole = torch.stack([coded(shape, r, dtype) for r in range(n)])
-        stacked, joined = torch.zeros_like(whole), torch.zeros_like(whole).flatten(0, 1)
-        world.all_gather_into_tensor(stacked, coded(shape, rank, dtype))
-        world.all_gather_into_tensor(joined, coded(shape, rank, dtype))
-        exactly(stacked, whole)
-        exactly(joined, whole.flatten(0, 1))
+        for expected in (whole, whole.flatten(0, 1)):  # stacked, or joined along axis 0
+            for out in laid_out(torch.zeros_like(expected)):
+                world.all_gather_into_tensor(out, coded(shape, rank, dtype))
+                exactly(out, expected)
 
 
 @all_dtypes
@@ -175,23 +174,23 @@ def test_reduce_scatter_of_unequal_blocks(world, rank, n, dtype):
 
 @all_dtypes
 def test_all_to_all(world, rank, n, dtype):
-    """Rank r sends r + d + 1 elements to rank d, coded by r and d."""
-    out = [torch.zeros(r + rank + 1, dtype=dtype) for r in range(n)]
-    world.all_to_all(out, [coded((rank + d + 1,), 5 * rank + d, dtype) for d in range(n)])
+    """Rank r sends r d + 1 elements to rank d, coded by r and d; all blocks of rank 0 are equal, others' are not."""
+    out = [torch.zeros(r * rank + 1, dtype=dtype) for r in range(n)]
+    world.all_to_all(out, [coded((rank * d + 1,), 5 * rank + d, dtype) for d in range(n)])
     for r in range(n):
-        exactly(out[r], coded((r + rank + 1,), 5 * r + rank, dtype))
+        exactly(out[r], coded((r * rank + 1,), 5 * r + rank, dtype))
 
 
 @all_dtypes
 def test_all_to_all_single(world, rank, n, dtype):
-    out = torch.zeros((2 * n, 3), dtype=dtype)
-    world.all_to_all_single(out, torch.cat([coded((2, 3), 5 * rank + d, dtype) for d in range(n)]))
-    exactly(out, torch.cat([coded((2, 3), 5 * r + rank, dtype) for r in range(n)]))
-    received = [r + rank for r in range(n)]  # no row from rank 0 to itself
+    for out in laid_out(torch.zeros((2 * n, 3), dtype=dtype)):
+        world.all_to_all_single(out, torch.cat([coded((2, 3), 5 * rank + d, dtype) for d in range(n)]))
+        exactly(out, torch.cat([coded((2, 3), 5 * r + rank, dtype) for r in range(n)]))
+    received = [r * rank for r in range(n)]  # no row from rank 0, nor to it
     out = torch.zeros((sum(received), 3), dtype=dtype)
-    blocks = [coded((rank + d, 3), 5 * rank + d, dtype) for d in range(n)]
+    blocks = [coded((rank * d, 3), 5 * rank + d, dtype) for d in range(n)]
     world.all_to_all_single(out, torch.cat(blocks), received, [len(b) for b in blocks])
-    exactly(out, torch.cat([coded((r + rank, 3), 5 * r + rank, dtype) for r in range(n)]))
+    exactly(out, torch.cat([coded((r * rank, 3), 5 * r + rank, dtype) for r in range(n)]))
 
 
 def test_coalesced(world, rank, n):
