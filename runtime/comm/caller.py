@@ -230,7 +230,9 @@ class Caller:
         schedule = choose("barrier", AUTO, self._transport.size, 0, 0)
         assert schedule is not None
         nothing = {"output": np.empty(0)}
-        agreeing = replace(call, collective="barrier", op=None, sizes=0, buffers=nothing, finish=lambda _: None)
+        agreeing = replace(
+            call, collective="barrier", op=None, sizes=0, buffers=nothing, finish=lambda _: None
+        )
         self._start(agreeing, schedule, number).wait()
         self._transport.vendor(call.collective, call.buffers, call.op, call.root, call.sizes)
 

@@ -37,9 +37,9 @@ class Membership:
         self.requests = [self.comm.isend(None, dest=p) for p in range(self.comm.size) if p != rank]
 
     def now(self) -> set[int]:
-        status = MPI.Status()
-        while self.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
-            self.comm.recv(source=status.source)
+        status = MPI.Status()  # a matched probe, since communicators may be used in several threads
+        while (message := self.comm.improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
+            message.recv()
             self.left.add(status.source)
         return self.left
 
@@ -165,16 +165,16 @@ class MpiTransport(Transport):
     def publish(self, key: int, value: Any) -> None:
         """MPI_Comm_split exchanges the values itself."""
 
-    def split(self, key: int, color: int | None, order: int) -> Transport | None:
-        comm = self._split(color, order)
-        return None if comm is None else MpiTransport(comm, self.membership)
+    def over(self, comm: MPI.Intracomm) -> MpiTransport:
+        """A transport of the same kind for a communicator of some of the world's ranks. Collective over these."""
+        return MpiTransport(comm, self.membership)
 
-    def _split(self, color: int | None, order: int) -> MPI.Intracomm | None:
+    def split(self, key: int, color: int | None, order: int) -> Transport | None:
         comm = self.comm.Split(MPI.UNDEFINED if color is None else color, order)
         if comm == MPI.COMM_NULL:
             return None
         assert isinstance(comm, MPI.Intracomm)
-        return comm
+        return self.over(comm)
 
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         return vendor.refuses(collective, dtype, op, equal)

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm.engine import Engine
 from ringleader.runtime.comm.mpi import Membership, MpiTransport
-from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Transport
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
 ADDRESSES = 1 << 46  # bytes of address space for the arenas of all ranks of a node
@@ -177,6 +177,5 @@ class ShmTransport(MpiTransport):
     def dead(self) -> set[int]:
         return {r for r, i in zip(self.ranks, self.members) if self.home.node.dead(i)}
 
-    def split(self, key: int, color: int | None, order: int) -> Transport | None:
-        comm = self._split(color, order)
-        return None if comm is None else ShmTransport(comm, self.home, self.membership)
+    def over(self, comm: MPI.Intracomm) -> ShmTransport:
+        return ShmTransport(comm, self.home, self.membership)

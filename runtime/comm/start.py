@@ -136,6 +136,23 @@ def _transport(world: Any) -> Transport:
     return ShmTransport(world, home)
 
 
+def adopt(comm: Any, *, name: str | None = None, timeout: float | None = None) -> Communicator:
+    """A communicator over a duplicate of ``comm``, an mpi4py Intracomm; collective over its ranks.
+
+    ``name``: in messages. ``timeout``: seconds, that of the world by default. It may be used in another thread
+    than the world's, one thread at a time.
+    """
+    from ringleader.runtime.comm.mpi import MpiTransport
+
+    world = init()
+    home = world._transport
+    transport = home.over(comm) if isinstance(home, MpiTransport) else MpiTransport(comm)
+    seconds = world.timeout if timeout is None else timeout
+    adopted = Communicator(transport, name or comm.name, seconds, tuning=world._tuning)
+    world._children.append(adopted)
+    return adopted
+
+
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
@@ -143,9 +160,11 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
     interrupted = issubclass(kind, KeyboardInterrupt)
     if not interrupted:
         text = "".join(traceback.format_exception(kind, error, trace))
+        # The process's own: who wraps this hook (torch.distributed) may hold back what goes to sys.stderr.
+        stream = sys.__stderr__ or sys.stderr
         sys.stdout.flush()
-        sys.stderr.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
-        sys.stderr.flush()
+        stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
+        stream.flush()
         time.sleep(LAST_WORDS)
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
