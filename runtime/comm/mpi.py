@@ -18,8 +18,23 @@ from ringleader.runtime.comm import vendor
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Sizes, Transport
 
+NODES_VARIABLE = "RINGLEADER_NODES"
 NUMBER_BITS = 6  # of the tag: call number; the other bits are the digest
+PIECE = 1 << 20  # bytes of a message; a longer one travels in pieces, each folded while the next is on its way
 SPIN, NAP = 2000, 5e-5  # turns before a waiting loop sleeps; seconds of sleep
+
+
+def split_by_node(comm: MPI.Intracomm, world_rank: int) -> MPI.Intracomm:
+    """The ranks of ``comm`` that run on this node. Collective. RINGLEADER_NODES=k pretends that the world's ranks
+    are spread evenly over k nodes, in order: to try on one machine what several would do."""
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    nodes = os.environ.get(NODES_VARIABLE, "1")
+    if not nodes.isdigit() or int(nodes) < 1:
+        raise ValueError(f"{NODES_VARIABLE}={nodes!r} must be a number of nodes, 1 or more")
+    pretended = local.Split(world_rank * int(nodes) // MPI.COMM_WORLD.size)
+    local.Free()
+    assert isinstance(pretended, MPI.Intracomm)
+    return pretended
 
 
 class Membership:
@@ -90,6 +105,7 @@ class MpiTransport(Transport):
     """One communicator: duplicates of ``comm`` for collectives, point-to-point and control messages."""
 
     name = "mpi"
+    max_message = PIECE
     watch_every = 64
 
     def __init__(self, comm: MPI.Intracomm, membership: Membership | None = None) -> None:
@@ -115,7 +131,7 @@ class MpiTransport(Transport):
 
     def _nodes(self) -> list[int]:
         """Ranks that can share memory are on one node; nodes are numbered by their first rank."""
-        local = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        local = split_by_node(self.comm, self.membership.comm.rank)
         first = local.bcast(self.rank)
         local.Free()
         leaders = self.comm.allgather(first)

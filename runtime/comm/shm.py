@@ -16,7 +16,7 @@ from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm.engine import Engine
-from ringleader.runtime.comm.mpi import Membership, MpiTransport
+from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
@@ -28,7 +28,7 @@ class Home:
 
     def __init__(self, world: MPI.Intracomm) -> None:
         """Collective. RuntimeError on every rank of a node where some rank cannot share memory."""
-        local = world.Split_type(MPI.COMM_TYPE_SHARED)
+        local = split_by_node(world, world.rank)
         self.index, self.ranks = local.rank, local.allgather(world.rank)
         try:
             self.node = _engine.Node(local.rank, local.size, _arena_size(local.size))
