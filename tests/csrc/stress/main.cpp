@@ -34,7 +34,7 @@ std::unique_ptr<Call> draw_call(Rank& me, const std::vector<Case>& cases, Comm* 
 }
 
 // Several calls on several communicators; some are blocking, and the others are awaited in an order of this
-// rank's own.
+// rank's own, perhaps after messages point to point.
 void burst(Rank& me, const std::vector<Case>& cases) {
     const auto groups = subsets(me.n);
     std::vector<std::unique_ptr<Call>> pending;
@@ -50,6 +50,11 @@ void burst(Rank& me, const std::vector<Case>& cases) {
             call->comm->group.submit(call->job);
             pending.push_back(std::move(call));
         }
+    }
+    switch (below(me.common, 4)) {  // while the groups' threads are at work
+        case 0: exchange_letters(me); break;
+        case 1: cancel_messages(me); break;
+        default: break;
     }
     std::shuffle(pending.begin(), pending.end(), me.own);
     for (auto& call : pending) {

@@ -133,16 +133,19 @@ inline void exchange_letters(Rank& me) {
     }
 }
 
-// Messages that both sides give up at some time of their own: before they match, or halfway.
+// Messages that both sides give up at some time of their own: before they match, or halfway. Some are not as long
+// as their receives.
 inline void cancel_messages(Rank& me) {
     const size_t n = static_cast<size_t>(me.n), shift = below(me.common, n), rank = static_cast<size_t>(me.rank);
     Letter letter{me.rank, static_cast<int>((rank + shift) % n), me.common() >> 1, 0, false, true, 1};
     letter.bytes = one_of<size_t>(me.common, {1, 500, 20 * kPiece});
-    Incoming incoming(me, kScrap, static_cast<int>((rank + n - shift) % n), letter.key, false, letter.bytes);
+    const size_t expected = letter.bytes + below(me.common, 2);
+    Incoming incoming(me, kScrap, static_cast<int>((rank + n - shift) % n), letter.key, false, expected);
     Outgoing outgoing(me, kScrap, letter);
     for (size_t turns = below(me.own, 200); turns; --turns) {
         me.device().advance(outgoing.send);
-        incoming.turn();
+        if (incoming.turn() && expected != letter.bytes && !incoming.receive.wrong_length)
+            fail(me, "a message of another length was taken");
     }
     me.device().cancel(outgoing.send);
     me.device().cancel(incoming.receive);
