@@ -226,14 +226,14 @@ void Device::start(Receive& receive) {
     posted_.push_back(&receive);
 }
 
-std::vector<Piece> Device::collect(Receive& receive) {
+std::vector<Piece> Device::collect(Receive& receive, bool& done) {
     std::lock_guard lock(mutex_);
     drain();
+    done = receive.done;  // another thread of this rank may set it as soon as the lock is gone
     return std::exchange(receive.arrived, {});
 }
 
 bool Device::acknowledge(Receive& receive, const std::vector<Piece>& pieces) {
-    if (pieces.empty()) return receive.done;
     std::lock_guard lock(mutex_);
     for (const Piece& piece : pieces) {
         if (piece.from != kAny) post(piece.from, piece.reply);
