@@ -32,7 +32,7 @@ bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t c
     slot.header = header;
     char* to = slot.payload;
     for (size_t i = 0; i < count; ++i) {
-        std::memcpy(to, spans[i].at, spans[i].bytes);
+        if (spans[i].bytes) std::memcpy(to, spans[i].at, spans[i].bytes);  // nothing may lie nowhere
         to += spans[i].bytes;
     }
     slot.turn.store(++peer.sent, std::memory_order_release);

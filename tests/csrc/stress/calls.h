@@ -37,8 +37,8 @@ Call typed_allreduce(Rank& me, Comm& comm, Plan plan, bool is_shared, size_t ski
     return call;
 }
 
-// AllReduce one-shot or two-shot; null if this rank is no member.
-inline std::unique_ptr<Call> allreduce(Rank& me, Comm* comm, Random random, Way way) {
+// AllReduce one-shot or two-shot; null if this rank is no member. Some ranks' arrays lie in arenas if they `may_share`.
+inline std::unique_ptr<Call> allreduce(Rank& me, Comm* comm, Random random, Way way, bool may_share) {
     static const std::vector<size_t> kShort{0, 1, 2, 7, 33, 1000}, kLong{1, 7, 100, 4099, kStage / 8, kStage / 8 + 1,
                                                                         3 * kStage / 8 + 5, 5 * kStage / 8 - 3};
     Plan plan;
@@ -52,7 +52,7 @@ inline std::unique_ptr<Call> allreduce(Rank& me, Comm* comm, Random random, Way 
     const uint64_t shared_ranks = one_of<uint64_t>(random, {0, ~uint64_t(0), random()});
     const size_t skip = below(random, 3);
     if (!comm) return nullptr;
-    const bool is_shared = shared_ranks >> comm->group.rank() & 1;
+    const bool is_shared = may_share && shared_ranks >> comm->group.rank() & 1;
     switch (plan.type) {
         case Type::i64: return std::make_unique<Call>(typed_allreduce<int64_t>(me, *comm, plan, is_shared, skip));
         case Type::f32: return std::make_unique<Call>(typed_allreduce<float>(me, *comm, plan, is_shared, skip));
@@ -122,7 +122,8 @@ inline std::vector<Case> read_cases(const char* path) {
 }
 
 // Any collective, as a program; null if this rank is no member or no case fits the communicator.
-inline std::unique_ptr<Call> program(Rank& me, Comm* comm, size_t members, Random random, const std::vector<Case>& cases) {
+inline std::unique_ptr<Call> program(Rank& me, Comm* comm, size_t members, Random random, const std::vector<Case>& cases,
+                                     bool may_share) {
     std::vector<const Case*> fitting;
     for (const Case& c : cases)
         if (static_cast<size_t>(c.n) == members) fitting.push_back(&c);
@@ -131,7 +132,7 @@ inline std::unique_ptr<Call> program(Rank& me, Comm* comm, size_t members, Rando
     const uint64_t digest = random() >> 32, shared_ranks = random();
     if (!comm) return nullptr;
     const int rank = comm->group.rank();
-    const bool is_shared = shared_ranks >> rank & 1;
+    const bool is_shared = may_share && shared_ranks >> rank & 1;
     auto call = std::make_unique<Call>();
     call->comm = comm;
     const size_t block = c.count * sizeof(int64_t);

@@ -25,11 +25,12 @@ std::vector<std::vector<int>> subsets(int n) {
     return found;
 }
 
-std::unique_ptr<Call> draw_call(Rank& me, const std::vector<Case>& cases, Comm* comm, size_t members, Random random) {
+std::unique_ptr<Call> draw_call(Rank& me, const std::vector<Case>& cases, Comm* comm, size_t members, Random random,
+                                bool may_share) {
     switch (below(random, 4)) {
-        case 0: return allreduce(me, comm, random, Way::small);
-        case 1: return allreduce(me, comm, random, Way::direct);
-        default: return program(me, comm, members, random, cases);
+        case 0: return allreduce(me, comm, random, Way::small, may_share);
+        case 1: return allreduce(me, comm, random, Way::direct, may_share);
+        default: return program(me, comm, members, random, cases, may_share);
     }
 }
 
@@ -41,7 +42,7 @@ void burst(Rank& me, const std::vector<Case>& cases) {
     for (size_t calls = 1 + below(me.common, 6); calls; --calls) {
         const size_t at = below(me.common, groups.size());
         const bool blocking = below(me.common, 2);
-        auto call = draw_call(me, cases, me.comms[at].get(), groups[at].size(), Random(me.common()));
+        auto call = draw_call(me, cases, me.comms[at].get(), groups[at].size(), Random(me.common()), true);
         if (!call) continue;
         if (blocking) {
             run(me, *call->comm, call->job);
@@ -65,7 +66,8 @@ void burst(Rank& me, const std::vector<Case>& cases) {
     }
 }
 
-// Calls to which one rank never comes: the others give them up, some in the midst of them.
+// Calls to which one rank never comes: the others give them up, some in the midst of them. Their arrays are private:
+// who gives up a call cannot know when its peers have ceased to read what lies in its arena.
 void doomed(Rank& me, const std::vector<Case>& cases) {
     const auto everyone = subsets(me.n)[0];
     const int absent = static_cast<int>(below(me.common, everyone.size()));
@@ -74,7 +76,7 @@ void doomed(Rank& me, const std::vector<Case>& cases) {
     for (size_t i = 1 + below(me.common, 3); i; --i) {
         Random random(me.common());
         if (me.rank == absent) continue;
-        auto call = draw_call(me, cases, comm.get(), everyone.size(), random);
+        auto call = draw_call(me, cases, comm.get(), everyone.size(), random, false);
         if (call) calls.push_back(std::move(call));
     }
     for (auto& call : calls) comm->group.submit(call->job);
