@@ -48,7 +48,7 @@ bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t c
     slot.header = header;
     char* to = slot.payload;
     for (size_t i = 0; i < count; ++i) {
-        std::memcpy(to, spans[i].at, spans[i].bytes);
+        if (spans[i].bytes) std::memcpy(to, spans[i].at, spans[i].bytes);  // nothing may lie nowhere
         to += spans[i].bytes;
     }
     slot.turn.store(++peer.sent, std::memory_order_release);
@@ -250,14 +250,14 @@ void Device::start(Receive& receive) {
     posted_.push_back(&receive);
 }
 
-std::vector<Piece> Device::collect(Receive& receive) {
+std::vector<Piece> Device::collect(Receive& receive, bool& done) {
     std::lock_guard lock(mutex_);
     drain();
+    done = receive.done;  // another thread of this rank may set it as soon as the lock is gone
     return std::exchange(receive.arrived, {});
 }
 
 bool Device::acknowledge(Receive& receive, const std::vector<Piece>& pieces) {
-    if (pieces.empty()) return receive.done;
     std::lock_guard lock(mutex_);
     for (const Piece& piece : pieces) finish(receive, piece);
     return receive.done;

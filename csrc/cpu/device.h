@@ -119,7 +119,9 @@ public:
     bool advance(Receive& receive);  // one with a target
     template <class Consume>
     bool advance(Receive& receive, Consume&& consume) {
-        std::vector<Piece> pieces = collect(receive);
+        bool done;
+        std::vector<Piece> pieces = collect(receive, done);
+        if (pieces.empty()) return done;
         for (const Piece& piece : pieces) consume(piece.at, piece.bytes, piece.position);
         return acknowledge(receive, pieces);
     }
@@ -144,7 +146,7 @@ private:
         std::deque<std::pair<Header, std::vector<char>>> waiting;  // for room in the ring
     };
 
-    std::vector<Piece> collect(Receive& receive);
+    std::vector<Piece> collect(Receive& receive, bool& done);
     bool acknowledge(Receive& receive, const std::vector<Piece>& pieces);
     void drain();
     void post(int peer, const Header& header, const Span* spans, size_t count);

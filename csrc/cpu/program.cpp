@@ -71,7 +71,8 @@ void Run::start(int index) {
             open_.push_back(index);
             break;
         case Operation::copy:
-            std::memmove(at(operation.to[0]), at(operation.from[0]), operation.to[0].bytes);
+            if (operation.to[0].bytes)
+                std::memmove(at(operation.to[0]), at(operation.from[0]), operation.to[0].bytes);
             break;
         case Operation::reduce:
             reduce(operation);

@@ -40,7 +40,7 @@ public:
             py::gil_scoped_release unlocked;
             done_ = is_receive_ ? device().advance(receive_) : device().advance(send_);
         }
-        if (receive_.wrong_length)
+        if (done_ && receive_.wrong_length)
             throw std::runtime_error("a message of " + std::to_string(receive_.total) + " bytes came for a receive of " +
                                      std::to_string(info_.size * info_.itemsize));
         return done_;
