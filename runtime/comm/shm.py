@@ -133,6 +133,13 @@ class ShmTransport(MpiTransport):
         """Receives from anyone cannot look at two kinds of link, so point-to-point is all of one kind."""
         return self.whole or (channel.number >= 0 and peer in self.local)
 
+    def pause(self, turn: int) -> None:
+        """Whichever kind of link is waited for, the messages of the other kind must move as well."""
+        self.home.node.progress()
+        if not self.whole:
+            self.data.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
+        super().pause(turn)
+
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         array: NDArray[Any] = self.home.node.empty(list(shape), np.dtype(dtype))
         return array
