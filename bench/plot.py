@@ -1,0 +1,97 @@
+"""A picture of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
+from ringleader.bench.figures import Row
+from ringleader.bench.patterns import PATTERNS
+from ringleader.bench.verdicts import WHERE
+
+Group = tuple[str, int, str]  # collective, ranks, place
+SHAPES = "osD^vP*X"
+RATIOS = (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """One column for every collective, rank count and place: bus bandwidth over size with the physical limit,
+    and below it how many times as fast as the fastest peer we are, with the least and largest of all repeats.
+
+    ValueError if nothing can be drawn (a barrier has no bandwidth).
+    """
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        if row.busbw:
+            groups.setdefault((row.collective, row.n, row.place), []).append(row)
+    if not groups:
+        raise ValueError("there is no bandwidth to be drawn; give a collective that moves data")
+    names = list(dict.fromkeys(row.entry for row in rows))
+    figure = Figure(figsize=(max(6.0, 4.6 * len(groups)), 7.5), layout="constrained")
+    axes = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
+    for column, ((collective, n, place), of) in enumerate(groups.items()):
+        upper, lower = axes[0][column], axes[1][column]
+        for number, name in enumerate(names):
+            style = {
+                "color": f"C{number}",
+                "marker": SHAPES[number % len(SHAPES)],
+                "markersize": 4,
+                "label": name,
+            }
+            _draw(upper, lower, [row for row in of if row.entry == name], style)
+        _draw_limit(upper, of)
+        upper.set_title(f"{collective}, {n} ranks, {WHERE[place]}", fontsize="medium")
+        lower.axhline(1, color="black", linewidth=0.8)
+        _scale(upper, lower, sorted({row.bytes for row in of}))
+    axes[0][0].set_ylabel("bus bandwidth (GB/s)")
+    axes[1][0].set_ylabel("times as fast as the fastest peer")
+    axes[0][0].legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def _draw(upper: Any, lower: Any, own: list[Row], style: dict[str, Any]) -> None:
+    sizes = [row.bytes for row in own]
+    upper.plot(sizes, [row.busbw / 1e9 for row in own], **style)
+    compared = [(row.bytes, row.ratio, row.ratio_low, row.ratio_high) for row in own if row.ratio is not None]
+    if compared:
+        at, ratios, lows, highs = zip(*compared)
+        lower.plot(at, ratios, **style)
+        lower.fill_between(at, lows, highs, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def _draw_limit(upper: Any, of: list[Row]) -> None:
+    """The bandwidth of a collective that moves no more than it must, as fast as as many processes copy."""
+    limits = {
+        row.bytes: row.copy_rate / PATTERNS[row.collective].moved(row.n) * PATTERNS[row.collective].bus(row.n)
+        for row in of
+        if row.copy_rate is not None
+    }
+    if limits:
+        upper.plot(
+            list(limits), [v / 1e9 for v in limits.values()], "k--", linewidth=1, label="physical limit"
+        )
+
+
+def _scale(upper: Any, lower: Any, sizes: list[int]) -> None:
+    upper.set(xscale="log", yscale="log")
+    lower.set(xscale="log", yscale="log", xlabel="size (bytes)")
+    every = sizes[:: max(1, len(sizes) // 6)]
+    lower.xaxis.set_major_locator(FixedLocator(every))
+    lower.xaxis.set_major_formatter(FixedFormatter([_short(size) for size in every]))
+    lower.xaxis.set_minor_locator(NullLocator())
+    lower.yaxis.set_major_locator(FixedLocator(RATIOS))
+    lower.yaxis.set_minor_locator(NullLocator())
+    lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    for axis in (upper, lower):
+        axis.grid(alpha=0.3)
+
+
+def _short(nbytes: float) -> str:
+    for unit in ("", "K", "M"):
+        if nbytes < 1024:
+            return f"{nbytes:.3g}{unit}"
+        nbytes /= 1024
+    return f"{nbytes:.3g}G"

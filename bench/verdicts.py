@@ -1,0 +1,83 @@
+"""The numbers that must stand, each with what was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ringleader.bench.figures import Row, geometric_mean
+from ringleader.bench.patterns import PLACES
+
+NEVER_SLOWER = 1.0  # median ratio, at every size
+GEOMETRIC = {2: 2.0, 4: 3.0, 8: 3.0}  # by rank count: geometric mean of the ratios over all sizes
+LARGE = 1 << 20  # bytes from which the next two count
+SHARED = 4.0  # ratio of buffers from world.empty
+LIMIT = 0.6  # share of the physical limit
+ALONE = 1e-6  # seconds of a call that has nobody to wait for
+REPEATS = 5  # fewer decide nothing
+WHERE = {"in": "in place", "out": "out of place"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``met``: None where too few repeats were made. ``value`` and ``goal`` in the unit of ``unit``."""
+
+    n: int
+    what: str
+    value: float
+    goal: float
+    met: bool | None
+    unit: str = "x"
+    at: str = ""
+
+    def __str__(self) -> str:
+        word = "undecided (fewer than 5 repeats)" if self.met is None else "met" if self.met else "NOT MET"
+        value, goal = (_text(v, self.unit) for v in (self.value, self.goal))
+        bound = "at most" if self.unit == "us" else "at least"
+        return f"{self.n} ranks, {self.what}: {value}{self.at} ({bound} {goal}): {word}"
+
+
+def _text(value: float, unit: str) -> str:
+    return {"x": f"{value:.2f}x", "%": f"{value:.0%}", "us": f"{value * 1e6:.2f} us"}[unit]
+
+
+def verdicts(rows: Sequence[Row], alone: Mapping[int, float]) -> list[Verdict]:
+    """On AllReduce, of every rank count, place and entry of ours."""
+    made = []
+    for n in dict.fromkeys(row.n for row in rows):
+        for place in PLACES:
+            for entry in dict.fromkeys(row.entry for row in rows if row.ours):
+                own = [
+                    r for r in rows if (r.n, r.place, r.entry, r.collective) == (n, place, entry, "allreduce")
+                ]
+                made += _of_entry(n, own, f"{entry}, allreduce {WHERE[place]}")
+        if n in alone:
+            what = "our Python share (a call on one rank, which waits for nobody)"
+            made.append(Verdict(n, what, alone[n], ALONE, alone[n] <= ALONE, "us"))
+    return made
+
+
+def _of_entry(n: int, own: list[Row], name: str) -> Iterator[Verdict]:
+    enough = all(row.repeats >= REPEATS for row in own)
+
+    def verdict(what: str, value: float, goal: float, unit: str = "x", at: str = "") -> Verdict:
+        return Verdict(n, f"{name}, {what}", value, goal, value >= goal if enough else None, unit, at)
+
+    compared = [(row.ratio, row) for row in own if row.ratio is not None]
+    if compared:
+        least, row = min(compared, key=lambda pair: pair[0])
+        at = f" at {row.bytes:,} bytes against {row.against}"
+        yield verdict("least ratio to the fastest peer", least, NEVER_SLOWER, at=at)
+        mean = geometric_mean([ratio for ratio, _ in compared])
+        if n in GEOMETRIC:
+            yield verdict("geometric mean of the ratios", mean, GEOMETRIC[n])
+    large = [(ratio, row) for ratio, row in compared if row.bytes >= LARGE]
+    if large and own[0].entry.endswith(" empty"):
+        least, row = min(large, key=lambda pair: pair[0])
+        yield verdict("least ratio from 1 MiB on", least, SHARED, at=f" at {row.bytes:,} bytes")
+    shares = [(row.limit_share, row) for row in own if row.limit_share is not None and row.bytes >= LARGE]
+    if shares:
+        share, row = min(shares, key=lambda pair: pair[0])
+        yield verdict(
+            "least share of the physical limit from 1 MiB on", share, LIMIT, "%", f" at {row.bytes:,} bytes"
+        )
