@@ -1,7 +1,8 @@
 """What is printed, computed from what was measured: times, bandwidths, ratios, the share of the physical limit.
 
-Of each repeat p50 and p95 are taken over its calls. What is shown for a series is the median of these over the
-repeats, and the least time of all. The fastest peer at a point and place is the one with the least such p50; the
+Of each repeat p50, p95 and mean are taken over its calls. What is shown for a series is the median of each over the
+repeats, and the least time of all. (On more ranks than cores the mean may be far from p50: some calls wait until a
+rank gets a core again.) The fastest peer at a point and place is the one with the least such p50; the
 ratio of one of our entries is the median over the repeats of that peer's p50 over ours in the same repeat.
 """
 
@@ -33,6 +34,7 @@ class Row:
     place: str
     p50_seconds: float
     p95_seconds: float
+    mean_seconds: float
     min_seconds: float
     algbw: float
     busbw: float
@@ -85,6 +87,7 @@ def _row(point: Point, series: Series, fastest: Series | None) -> Row:
         n=point.n, collective=point.collective, bytes=point.nbytes, count=point.count, type=point.dtype,
         op="sum" if point.collective in FOLDS else "none", entry=series.entry, place=series.place,
         p50_seconds=p50, p95_seconds=median(percentile(samples, 95) for samples in series.samples),
+        mean_seconds=median(float(np.mean(samples)) for samples in series.samples),
         min_seconds=min(map(min, series.samples)),
         algbw=point.nbytes / p50, busbw=point.nbytes / p50 * pattern.bus(point.n),
         wrong=None if point.collective == "barrier" else series.wrong,

@@ -23,7 +23,9 @@ from ringleader.bench.patterns import PATTERNS, elements, larger_buffer
 BUDGET = 0.02  # seconds that one measurement of an entry should last
 SHORT = 20e-6  # calls that take less are timed in batches that take about so long
 FEWEST, MOST = 3, 400  # samples of a measurement
+CALIBRATIONS = 4
 COPY_BUDGET = 0.03  # longer than a time slice, as there may be more processes than cores
+COPIED_FROM = 64 << 10  # bytes; the copying of less measures numpy's call, not the memory
 ALONE_SAMPLES, ALONE_BATCH = 200, 50
 
 
@@ -61,7 +63,7 @@ class Series:
 @dataclass
 class Point:
     """All entries at one rank count, collective and size. ``copy_rates[repeat]``: bytes read and written a second,
-    by all ranks together, each copying S bytes."""
+    by all ranks together, each copying S bytes; none below COPIED_FROM."""
 
     n: int
     collective: str
@@ -181,7 +183,7 @@ class _Measurement:
                     series.samples.append(seconds)
                     series.wrong += wrong
         ours = next((entry.job for entry, series in self.running if series.ours), None)
-        if ours is not None and self.point.nbytes:
+        if ours is not None and self.point.nbytes >= COPIED_FROM:
             with self._losing(ours):
                 self.copies = self.copies or _copies(ours, self.point.nbytes)
                 self.point.copy_rates.append(_copy_rate(ours, self.point.nbytes, self.copies))
@@ -210,13 +212,22 @@ def _point(plan: Plan, run: Run, n: int, collective: str, nbytes: int, entries: 
 
 
 def _calibrate(entry: Entry, place: str) -> bool:
-    """Warm it up and find out how many samples fit the budget; False: not offered."""
+    """Warm it up and find out how many samples fit the budget; False: not offered.
+
+    A few calls may all have met other processes on the cores, so it goes on until a measurement was long enough.
+    """
     try:
         entry.measured(place, 1, 1)
-        seconds, _ = entry.measured(place, FEWEST, 1)
+        samples, batch = FEWEST, 1
+        for _ in range(CALIBRATIONS):
+            seconds, _ = entry.measured(place, samples, batch)
+            long_enough = sum(seconds) * batch > BUDGET / 4 and samples > FEWEST
+            samples, batch = paced(min(seconds))
+            if long_enough or samples == FEWEST:
+                break
     except NotOfferedError:
         return False
-    entry.budget[place] = paced(min(seconds))
+    entry.budget[place] = samples, batch
     return True
 
 

@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ringleader.bench.figures import Row
 from ringleader.bench.verdicts import Verdict
 
-COLUMNS = (
-    f"{'size':>12} {'count':>12} {'type':>8} {'op':>4}  {'contestant':<22} {'place':<5} {'p50':>10} {'p95':>10} "
-    f"{'min':>10} {'algbw':>7} {'busbw':>7} {'#wrong':>6} {'limit':>6} {'ratio':>7}"
+# As nccl-tests, and: who was measured, in which place; p50, p95, mean and the least of the times; the share of the
+# physical limit; how many times as fast as the fastest peer. A negative width: to the left.
+COLUMNS: tuple[tuple[str, str, int, Callable[[Row], str]], ...] = (
+    ("size", "(B)", 12, lambda row: str(row.bytes)),
+    ("count", "(elements)", 12, lambda row: str(row.count)),
+    ("type", "", 8, lambda row: row.type),
+    ("op", "", 5, lambda row: row.op),
+    ("contestant", "", -22, lambda row: row.entry),
+    ("place", "", -5, lambda row: row.place),
+    ("p50", "(us)", 10, lambda row: _us(row.p50_seconds)),
+    ("p95", "(us)", 10, lambda row: _us(row.p95_seconds)),
+    ("mean", "(us)", 10, lambda row: _us(row.mean_seconds)),
+    ("min", "(us)", 10, lambda row: _us(row.min_seconds)),
+    ("algbw", "(GB/s)", 7, lambda row: f"{row.algbw / 1e9:.2f}"),
+    ("busbw", "(GB/s)", 7, lambda row: f"{row.busbw / 1e9:.2f}"),
+    ("#wrong", "", 6, lambda row: "N/A" if row.wrong is None else str(row.wrong)),
+    ("limit", "", 5, lambda row: "-" if row.limit_share is None else f"{row.limit_share:.0%}"),
+    ("ratio", "", 7, lambda row: "-" if row.ratio is None else f"{row.ratio:.2f}x"),
 )
-UNITS = (
-    f"{'(B)':>12} {'(elements)':>12} {'':>8} {'':>4}  {'':<22} {'':<5} {'(us)':>10} {'(us)':>10} "
-    f"{'(us)':>10} {'(GB/s)':>7} {'(GB/s)':>7} {'':>6} {'':>6} {'':>7}"
-)
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:.2f}"
 
 
 def heading(collective: str, n: int, repeats: int) -> str:
-    return f"# {collective} on {n} ranks, {repeats} interleaved repeats\n#{COLUMNS[1:]}\n#{UNITS[1:]}"
+    """Three lines, above the lines of the rows."""
+    names, units = (_joined(column[i] for column in COLUMNS) for i in (0, 1))
+    return f"# {collective} on {n} ranks, {repeats} interleaved repeats\n#{names[1:]}\n#{units[1:]}"
 
 
 def line(row: Row) -> str:
-    """As nccl-tests, with p50, p95 and the least time; the share of the physical limit; and how many times as fast
-    as the fastest peer."""
-    wrong = "N/A" if row.wrong is None else str(row.wrong)
-    share = "-" if row.limit_share is None else f"{row.limit_share:.0%}"
-    ratio = "-" if row.ratio is None else f"{row.ratio:.2f}x"
-    return (
-        f"{row.bytes:>12} {row.count:>12} {row.type:>8} {row.op:>4}  {row.entry:<22} {row.place:<5} "
-        f"{row.p50_seconds * 1e6:>10.2f} {row.p95_seconds * 1e6:>10.2f} {row.min_seconds * 1e6:>10.2f} "
-        f"{row.algbw / 1e9:>7.2f} {row.busbw / 1e9:>7.2f} {wrong:>6} {share:>6} {ratio:>7}"
-    )
+    return _joined(text(row) for *_, text in COLUMNS)
+
+
+def _joined(words: Iterable[str]) -> str:
+    padded = (w.rjust(width) if width > 0 else w.ljust(-width) for w, (_, _, width, _) in zip(words, COLUMNS))
+    return " ".join(padded).rstrip()
 
 
 def as_json(rows: Iterable[Row], verdicts: Iterable[Verdict], about: Mapping[str, Any]) -> str:
@@ -50,6 +63,7 @@ def as_json(rows: Iterable[Row], verdicts: Iterable[Verdict], about: Mapping[str
 def write_csv(rows: Sequence[Row], file: Any) -> None:
     """One line a row; the repeats' p50s are separated by blanks."""
     flat = [row.flat() | {"p50s_seconds": " ".join(map(repr, row.p50s_seconds))} for row in rows]
-    writer = csv.DictWriter(file, list(flat[0]) if flat else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
+    if flat:
+        writer = csv.DictWriter(file, list(flat[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)

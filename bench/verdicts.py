@@ -42,22 +42,23 @@ def _text(value: float, unit: str) -> str:
 
 
 def verdicts(rows: Sequence[Row], alone: Mapping[int, float]) -> list[Verdict]:
-    """On AllReduce, of every rank count, place and entry of ours."""
+    """On AllReduce, for every rank count, place and entry of ours. ``alone``: see Run."""
     made = []
     for n in dict.fromkeys(row.n for row in rows):
         for place in PLACES:
-            for entry in dict.fromkeys(row.entry for row in rows if row.ours):
-                own = [
-                    r for r in rows if (r.n, r.place, r.entry, r.collective) == (n, place, entry, "allreduce")
-                ]
-                made += _of_entry(n, own, f"{entry}, allreduce {WHERE[place]}")
+            here = [row for row in rows if (row.n, row.place, row.collective) == (n, place, "allreduce")]
+            peers = ", ".join(dict.fromkeys(row.entry for row in here if not row.ours))
+            for entry in dict.fromkeys(row.entry for row in here if row.ours):
+                made += _of_entry([row for row in here if row.entry == entry], peers)
         if n in alone:
             what = "our Python share (a call on one rank, which waits for nobody)"
             made.append(Verdict(n, what, alone[n], ALONE, alone[n] <= ALONE, "us"))
     return made
 
 
-def _of_entry(n: int, own: list[Row], name: str) -> Iterator[Verdict]:
+def _of_entry(own: list[Row], peers: str) -> Iterator[Verdict]:
+    """``own``: the rows of one entry in one place, over all sizes."""
+    n, name = own[0].n, f"{own[0].entry}, allreduce {WHERE[own[0].place]}"
     enough = all(row.repeats >= REPEATS for row in own)
 
     def verdict(what: str, value: float, goal: float, unit: str = "x", at: str = "") -> Verdict:
@@ -67,7 +68,7 @@ def _of_entry(n: int, own: list[Row], name: str) -> Iterator[Verdict]:
     if compared:
         least, row = min(compared, key=lambda pair: pair[0])
         at = f" at {row.bytes:,} bytes against {row.against}"
-        yield verdict("least ratio to the fastest peer", least, NEVER_SLOWER, at=at)
+        yield verdict(f"least ratio to the fastest of {peers}", least, NEVER_SLOWER, at=at)
         mean = geometric_mean([ratio for ratio, _ in compared])
         if n in GEOMETRIC:
             yield verdict("geometric mean of the ratios", mean, GEOMETRIC[n])
