@@ -103,5 +103,10 @@ def _row(point: Point, series: Series, fastest: Series | None) -> Row:
 FOLDS = ("allreduce", "reduce", "reduce_scatter", "scan")
 
 
+def ratio_text(ratio: float) -> str:
+    """Two decimals, of small ones two digits."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))

@@ -100,6 +100,9 @@ class Job:
                     assert isinstance(connection, socket.socket)
                     if (line := self._line(connection)) is not None:
                         answers.append(json.loads(line))
+                        if "error" in answers[-1]:
+                            self.lost = True
+                            raise JobLostError(answers[-1]["error"])
                         waiting.unregister(connection)
         return answers
 
@@ -122,7 +125,7 @@ class Job:
             time.sleep(0.02)
         codes = sorted({p.returncode for p in self.processes if p.returncode})
         self.printed.seek(0)
-        words = " ".join(self.printed.read().decode(errors="replace").split())
+        words = " ".join(filter(str.isprintable, self.printed.read().decode(errors="replace").split()))
         code = f", exit code {codes[0]}" if codes else ""
         return JobLostError(f"{what}{code}" + (f": ... {words[-LAST_WORDS:]}" if words else ""))
 

@@ -14,16 +14,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import SubprocessError
+from typing import Any
 
 import numpy as np
 from ringleader.bench.contestants import RINGLEADER, Contestant, Launcher
-from ringleader.bench.job import Job, JobLostError
+from ringleader.bench.job import Answer, Job, JobLostError
 from ringleader.bench.patterns import PATTERNS, elements, larger_buffer
 
 BUDGET = 0.02  # seconds that one measurement of an entry should last
 SHORT = 20e-6  # calls that take less are timed in batches that take about so long
-FEWEST, MOST = 3, 400  # samples of a measurement
-CALIBRATIONS = 4
+FEWEST, MOST, PARTS = 3, 400, 6  # samples of a measurement; parts in which they are taken
 COPY_BUDGET = 0.03  # longer than a time slice, as there may be more processes than cores
 COPIED_FROM = 64 << 10  # bytes; the copying of less measures numpy's call, not the memory
 ALONE_SAMPLES, ALONE_BATCH = 200, 50
@@ -82,17 +82,35 @@ class Entry:
     job: Job
     algorithm: str
     buffers: str
-    budget: dict[str, tuple[int, int]] = field(default_factory=dict)  # by place: samples, batch
+    pace: dict[str, float] = field(default_factory=dict)  # by place: seconds that a call took lately
 
-    def measured(self, place: str, samples: int, batch: int) -> tuple[list[float], int]:
-        """Seconds a call, and wrong elements. NotOfferedError if the library has no such collective."""
-        answers = self.job.ask(
-            do="measure", place=place, buffers=self.buffers, algorithm=self.algorithm, samples=samples, batch=batch
-        )  # fmt: skip
-        if not all(answer["offered"] for answer in answers):
-            raise NotOfferedError
-        slowest = np.max([answer["times"] for answer in answers], axis=0) / batch / 1e9
-        return slowest.tolist(), sum(answer["wrong"] for answer in answers)
+    def turn(self, place: str) -> list[float]:
+        """Seconds of calls, or of batches over their calls: as many as BUDGET has room for.
+
+        The first few may all have met another process on their core, so how many there is room for is asked again
+        until time was spent. NotOfferedError if the library has no such collective.
+        """
+        samples: list[float] = []
+        spent = 0.0
+        for _ in range(PARTS):
+            count, batch = paced(self.pace.get(place, BUDGET))
+            part = self._ask(do="measure", place=place, samples=count, batch=batch)
+            if not part[0]["offered"]:
+                raise NotOfferedError
+            slowest = np.max([answer["times"] for answer in part], axis=0) / batch / 1e9
+            self.pace[place] = float(slowest.mean())
+            samples += slowest.tolist()
+            spent += self.pace[place] * count * batch
+            if spent >= BUDGET / 2 or len(samples) >= MOST:
+                break
+        return samples
+
+    def wrong(self, place: str) -> int:
+        """Wrong elements of one call, on all ranks."""
+        return sum(answer["wrong"] for answer in self._ask(do="check", place=place))
+
+    def _ask(self, **order: Any) -> list[Answer]:
+        return self.job.ask(buffers=self.buffers, algorithm=self.algorithm, **order)
 
 
 def paced(seconds: float) -> tuple[int, int]:
@@ -169,7 +187,7 @@ class _Measurement:
                 job.ask(do="point", collective=point.collective, count=point.count, dtype=point.dtype)
                 for entry in [entry for entry in self.entries if entry.job is job]:
                     for place in PATTERNS[point.collective].places:
-                        if _calibrate(entry, place):
+                        if _warm_up(entry, place):
                             series = Series(entry.name, job.contestant is RINGLEADER, place)
                             self.running.append((entry, series))
         point.series = [series for _, series in self.running]
@@ -179,9 +197,8 @@ class _Measurement:
         for entry, series in list(self.running):
             if not entry.job.lost:
                 with self._losing(entry.job):
-                    seconds, wrong = entry.measured(series.place, *entry.budget[series.place])
-                    series.samples.append(seconds)
-                    series.wrong += wrong
+                    series.samples.append(entry.turn(series.place))
+                    series.wrong += entry.wrong(series.place)
         ours = next((entry.job for entry, series in self.running if series.ours), None)
         if ours is not None and self.point.nbytes >= COPIED_FROM:
             with self._losing(ours):
@@ -211,23 +228,13 @@ def _point(plan: Plan, run: Run, n: int, collective: str, nbytes: int, entries: 
     return point
 
 
-def _calibrate(entry: Entry, place: str) -> bool:
-    """Warm it up and find out how many samples fit the budget; False: not offered.
-
-    A few calls may all have met other processes on the cores, so it goes on until a measurement was long enough.
-    """
+def _warm_up(entry: Entry, place: str) -> bool:
+    """One turn that does not count; False: not offered."""
+    entry.pace.pop(place, None)  # that of another size
     try:
-        entry.measured(place, 1, 1)
-        samples, batch = FEWEST, 1
-        for _ in range(CALIBRATIONS):
-            seconds, _ = entry.measured(place, samples, batch)
-            long_enough = sum(seconds) * batch > BUDGET / 4 and samples > FEWEST
-            samples, batch = paced(min(seconds))
-            if long_enough or samples == FEWEST:
-                break
+        entry.turn(place)
     except NotOfferedError:
         return False
-    entry.budget[place] = samples, batch
     return True
 
 

@@ -12,44 +12,50 @@ from ringleader.bench.figures import Row
 from ringleader.bench.patterns import PATTERNS
 from ringleader.bench.verdicts import WHERE
 
-Group = tuple[str, int, str]  # collective, ranks, place
 SHAPES = "osD^vP*X"
 RATIOS = (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000)
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """One column for every collective, rank count and place: bus bandwidth over size with the physical limit,
-    and below it how many times as fast as the fastest peer we are, with the least and largest of all repeats.
+    """A column for every rank count; for every collective and place two rows: bus bandwidth over size with the
+    physical limit, and how many times as fast as the fastest peer we are, with the range of all repeats.
 
     ValueError if nothing can be drawn (a barrier has no bandwidth).
     """
-    groups: dict[Group, list[Row]] = {}
-    for row in rows:
-        if row.busbw:
-            groups.setdefault((row.collective, row.n, row.place), []).append(row)
-    if not groups:
+    drawn = [row for row in rows if row.busbw]
+    if not drawn:
         raise ValueError("there is no bandwidth to be drawn; give a collective that moves data")
-    names = list(dict.fromkeys(row.entry for row in rows))
-    figure = Figure(figsize=(max(6.0, 4.6 * len(groups)), 7.5), layout="constrained")
-    axes = figure.subplots(2, len(groups), squeeze=False, sharex="col", sharey="row")
-    for column, ((collective, n, place), of) in enumerate(groups.items()):
-        upper, lower = axes[0][column], axes[1][column]
-        for number, name in enumerate(names):
-            style = {
-                "color": f"C{number}",
-                "marker": SHAPES[number % len(SHAPES)],
-                "markersize": 4,
-                "label": name,
-            }
-            _draw(upper, lower, [row for row in of if row.entry == name], style)
-        _draw_limit(upper, of)
-        upper.set_title(f"{collective}, {n} ranks, {WHERE[place]}", fontsize="medium")
-        lower.axhline(1, color="black", linewidth=0.8)
-        _scale(upper, lower, sorted({row.bytes for row in of}))
-    axes[0][0].set_ylabel("bus bandwidth (GB/s)")
-    axes[1][0].set_ylabel("times as fast as the fastest peer")
+    counts, entries = (list(dict.fromkeys(values)) for values in zip(*((r.n, r.entry) for r in drawn)))
+    parts = list(dict.fromkeys((row.collective, row.place) for row in drawn))
+    figure = Figure(figsize=(max(6.5, 4.6 * len(counts)), 6.4 * len(parts)), layout="constrained")
+    axes = figure.subplots(2 * len(parts), len(counts), squeeze=False, sharex=True, sharey="row")
+    for i, (collective, place) in enumerate(parts):
+        for column, n in enumerate(counts):
+            of = [row for row in drawn if (row.collective, row.place, row.n) == (collective, place, n)]
+            upper, lower = axes[2 * i][column], axes[2 * i + 1][column]
+            _panel(upper, lower, of, entries)
+            upper.set_title(f"{collective}, {n} ranks, {WHERE[place]}", fontsize="medium")
+        axes[2 * i][0].set_ylabel("bus bandwidth (GB/s)")
+        axes[2 * i + 1][0].set_ylabel("times as fast as the fastest peer")
+    for lowest in axes[-1]:
+        lowest.set_xlabel("size (bytes)")
     axes[0][0].legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)
+
+
+def _panel(upper: Any, lower: Any, of: list[Row], entries: list[str]) -> None:
+    """``entries``: of the whole figure, so that each has its own colour everywhere."""
+    for number, name in enumerate(entries):
+        style = {
+            "color": f"C{number}",
+            "marker": SHAPES[number % len(SHAPES)],
+            "markersize": 4,
+            "label": name,
+        }
+        _draw(upper, lower, [row for row in of if row.entry == name], style)
+    _draw_limit(upper, of)
+    lower.axhline(1, color="black", linewidth=0.8)
+    _scale(upper, lower, sorted({row.bytes for row in of}))
 
 
 def _draw(upper: Any, lower: Any, own: list[Row], style: dict[str, Any]) -> None:
@@ -77,7 +83,7 @@ def _draw_limit(upper: Any, of: list[Row]) -> None:
 
 def _scale(upper: Any, lower: Any, sizes: list[int]) -> None:
     upper.set(xscale="log", yscale="log")
-    lower.set(xscale="log", yscale="log", xlabel="size (bytes)")
+    lower.set(xscale="log", yscale="log")
     every = sizes[:: max(1, len(sizes) // 6)]
     lower.xaxis.set_major_locator(FixedLocator(every))
     lower.xaxis.set_major_formatter(FixedFormatter([_short(size) for size in every]))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ringleader.bench.figures import Row
+from ringleader.bench.figures import Row, ratio_text
 from ringleader.bench.verdicts import Verdict
 
 # As nccl-tests, and: who was measured, in which place; p50, p95, mean and the least of the times; the share of the
@@ -27,7 +27,7 @@ COLUMNS: tuple[tuple[str, str, int, Callable[[Row], str]], ...] = (
     ("busbw", "(GB/s)", 7, lambda row: f"{row.busbw / 1e9:.2f}"),
     ("#wrong", "", 6, lambda row: "N/A" if row.wrong is None else str(row.wrong)),
     ("limit", "", 5, lambda row: "-" if row.limit_share is None else f"{row.limit_share:.0%}"),
-    ("ratio", "", 7, lambda row: "-" if row.ratio is None else f"{row.ratio:.2f}x"),
+    ("ratio", "", 7, lambda row: "-" if row.ratio is None else f"{ratio_text(row.ratio)}x"),
 )
 
 

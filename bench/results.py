@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ringleader.bench.contestants import cores
-from ringleader.bench.figures import Row
+from ringleader.bench.figures import Row, ratio_text
 from ringleader.bench.verdicts import WHERE, Verdict
 
 METHOD = """Contestants are measured in turn within each repeat. A time is the p50 over the calls of a repeat, the
@@ -53,13 +53,19 @@ def results(
     if picture:
         parts.append(f"![bus bandwidth and ratios over size]({picture})")
     if verdicts:
-        parts += ["## The numbers that must stand", "\n".join(f"- {verdict}" for verdict in verdicts)]
+        parts += ["## The numbers that must stand", _verdicts(verdicts)]
     for collective, n, place in dict.fromkeys((row.collective, row.n, row.place) for row in rows):
         of = [row for row in rows if (row.collective, row.n, row.place) == (collective, n, place)]
         parts += [f"## {collective}, {n} ranks, {WHERE[place]}", _table(of)]
     wrong = sum(row.wrong or 0 for row in rows)
     parts.append(f"Wrong elements in all of these measurements: {wrong}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> str:
+    lines = ["| ranks | what | reached | goal | |", "|---:|---|---|---|---|"]
+    lines += [f"| {v.n} | {v.what} | {v.reached} | {v.bound} | {v.word} |" for v in verdicts]
+    return "\n".join(lines)
 
 
 def _table(rows: list[Row]) -> str:
@@ -96,5 +102,8 @@ def _against(row: Row | None) -> list[str]:
     if row is None:
         return ["-"] * 3
     share = "-" if row.limit_share is None else f"{row.limit_share:.0%}"
-    ratio = "-" if row.ratio is None else f"{row.ratio:.2f} ({row.ratio_low:.2f} ... {row.ratio_high:.2f})"
+    ratio = "-"
+    if row.ratio is not None and row.ratio_low is not None and row.ratio_high is not None:
+        low, high = ratio_text(row.ratio_low), ratio_text(row.ratio_high)
+        ratio = f"{ratio_text(row.ratio)} ({low} ... {high})"
     return [f"{row.busbw / 1e9:.2f}", share, ratio]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ringleader.bench.figures import Row, geometric_mean
+from ringleader.bench.figures import Row, geometric_mean, ratio_text
 from ringleader.bench.patterns import PLACES
 
 NEVER_SLOWER = 1.0  # median ratio, at every size
@@ -30,15 +30,28 @@ class Verdict:
     unit: str = "x"
     at: str = ""
 
+    @property
+    def word(self) -> str:
+        if self.met is None:
+            return f"undecided (fewer than {REPEATS} repeats)"
+        return "met" if self.met else "NOT MET"
+
+    @property
+    def reached(self) -> str:
+        return _text(self.value, self.unit) + self.at
+
+    @property
+    def bound(self) -> str:
+        return f"at {'most' if self.unit == 'us' else 'least'} {_text(self.goal, self.unit)}"
+
     def __str__(self) -> str:
-        word = "undecided (fewer than 5 repeats)" if self.met is None else "met" if self.met else "NOT MET"
-        value, goal = (_text(v, self.unit) for v in (self.value, self.goal))
-        bound = "at most" if self.unit == "us" else "at least"
-        return f"{self.n} ranks, {self.what}: {value}{self.at} ({bound} {goal}): {word}"
+        return f"{self.n} ranks, {self.what}: {self.reached} ({self.bound}): {self.word}"
 
 
 def _text(value: float, unit: str) -> str:
-    return {"x": f"{value:.2f}x", "%": f"{value:.0%}", "us": f"{value * 1e6:.2f} us"}[unit]
+    if unit == "x":
+        return f"{ratio_text(value)}x"
+    return f"{value:.0%}" if unit == "%" else f"{value * 1e6:.2f} us"
 
 
 def verdicts(rows: Sequence[Row], alone: Mapping[int, float]) -> list[Verdict]:

@@ -23,7 +23,7 @@ import numpy as np
 PERIOD = (
     1009  # contents repeat after so many elements: a prime, so that no block of a usual size is like another
 )
-POISON = 77  # what a buffer holds that a call must overwrite
+POISON = -1  # what a buffer holds that a call must overwrite; no contents and no sum is negative
 
 Array = Any  # numpy's; the version of numpy's stubs is the contestant's
 Call = Callable[[], Any]
@@ -71,7 +71,7 @@ def expected(collective: str, rank: int, n: int, count: int, dtype: str) -> Arra
 
 
 class Ringleader:
-    def __init__(self) -> None:
+    def __init__(self, _: str) -> None:
         from importlib.metadata import version
 
         from ringleader.runtime.comm import init
@@ -113,7 +113,7 @@ class Ringleader:
 
 
 class Mpi:
-    def __init__(self) -> None:
+    def __init__(self, _: str) -> None:
         import mpi4py
         from mpi4py import MPI
 
@@ -145,13 +145,14 @@ class Mpi:
 
 
 class Gloo:
-    def __init__(self, rank: int, size: int, store: str) -> None:
+    def __init__(self, rank: str, size: str, address: str) -> None:
         import torch
         from torch import distributed
 
         torch.set_num_threads(1)
-        distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-        self.torch, self.dist, self.rank, self.size = torch, distributed, rank, size
+        self.torch, self.dist, self.rank, self.size = torch, distributed, int(rank), int(size)
+        meeting = f"file://{address}.store"
+        distributed.init_process_group("gloo", init_method=meeting, rank=self.rank, world_size=self.size)
         self.barrier: Call = distributed.barrier
         self.buffers = {"": np.empty}
         self.version = f"Gloo of PyTorch {torch.__version__}"
@@ -208,7 +209,7 @@ class Worker:
         return {}
 
     def measure(self, place: str, buffers: str, algorithm: str, samples: int, batch: int) -> dict[str, Any]:
-        """Nanoseconds of each of ``samples`` batches of ``batch`` calls, then the number of wrong elements."""
+        """Nanoseconds of each of ``samples`` batches of ``batch`` calls, after one that warms up."""
         x, out = self._arrays(place, buffers)
         try:
             call = self.library.prepare(self.collective, x, out, algorithm)
@@ -216,8 +217,21 @@ class Worker:
             return {"offered": False}
         x[...] = 0  # sums in place stay finite, however often
         out[...] = 0
-        times = self._timed(call, samples, batch)
-        return {"offered": True, "times": times, "wrong": self._wrong(call, x, out)}
+        call()
+        return {"offered": True, "times": self._timed(call, samples, batch)}
+
+    def check(self, place: str, buffers: str, algorithm: str) -> dict[str, Any]:
+        """How many elements of the output differ from what they must be, after one call on coded contents."""
+        x, out = self._arrays(place, buffers)
+        call = self.library.prepare(self.collective, x, out, algorithm)
+        out[...] = POISON
+        given = self.collective in ("broadcast", "scatter") and self.rank
+        x[...] = POISON if given else contents(self.rank, 0, x.size, self.dtype)
+        self.library.barrier()
+        call()
+        self.library.barrier()
+        right = expected(self.collective, self.rank, self.n, self.count, self.dtype)
+        return {"wrong": 0 if right is None else int(np.count_nonzero(out != right))}
 
     def _timed(self, call: Call, samples: int, batch: int) -> list[int]:
         now, again, times = time.perf_counter_ns, range(batch), []
@@ -254,17 +268,6 @@ class Worker:
         if self.collective in ("reduce_scatter", "scatter"):
             return whole, block
         return (whole, whole) if self.collective == "alltoall" else (block, block)
-
-    def _wrong(self, call: Call, x: Array, out: Array) -> int:
-        """Elements of the output that differ from what they must be, after one call on coded contents."""
-        out[...] = POISON
-        given = self.collective in ("broadcast", "scatter") and self.rank
-        x[...] = POISON if given else contents(self.rank, 0, x.size, self.dtype)
-        self.library.barrier()
-        call()
-        self.library.barrier()
-        right = expected(self.collective, self.rank, self.n, self.count, self.dtype)
-        return 0 if right is None else int(np.count_nonzero(out != right))
 
     def copy(self, nbytes: int, times: int) -> dict[str, Any]:
         """Nanoseconds of copying ``nbytes`` so many times, on all ranks at once."""
@@ -307,19 +310,19 @@ def main() -> None:
 
     say({"pid": os.getpid()})  # before anything can go wrong
     threading.Thread(target=leave_with, args=[connection], daemon=True).start()
-    if name == "gloo":
-        library: Any = Gloo(int(rest[0]), int(rest[1]), path + ".store")
-    else:
-        library = Mpi() if name == "mpi" else Ringleader()
-    worker = Worker(library)
-    orders = {"hello": worker.hello, "point": worker.point, "measure": worker.measure, "copy": worker.copy,
-              "alone": worker.alone}  # fmt: skip
-    for line in lines:
-        order = json.loads(line)
-        if order["do"] == "end":
-            break
-        answer = orders[order.pop("do")](**order)
-        say({"rank": worker.rank, **answer})
+    rank = -1  # not known yet
+    try:
+        library: Any = {"ringleader": Ringleader, "mpi": Mpi, "gloo": Gloo}[name](*rest, path)
+        rank, worker = library.rank, Worker(library)
+        for line in lines:
+            order = json.loads(line)
+            if (what := order.pop("do")) == "end":
+                return
+            say({"rank": rank, **getattr(worker, what)(**order)})
+    except Exception as error:
+        who = f"rank {rank}: " if rank >= 0 else ""
+        say({"rank": rank, "error": f"{who}{type(error).__name__}: {error}"})
+    threading.Event().wait()  # for the end; leaving by itself would be an error more, of the launcher's
 
 
 if __name__ == "__main__":

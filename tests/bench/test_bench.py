@@ -117,7 +117,7 @@ def test_wrong_results_are_seen(needs_mpi, sabotaged):
     ("what", "why"),
     [
         ("os._exit(9)", r"a rank has gone"),
-        ("raise ZeroDivisionError('planted')", r"a rank has gone.*ZeroDivisionError: planted"),
+        ("raise ZeroDivisionError('planted')", r"rank 1: ZeroDivisionError: planted"),
         ("time.sleep(1000)", r"no answer within 8 s"),
     ],
     ids=["dies", "raises", "hangs"],
@@ -175,7 +175,7 @@ def living(marker, file):
 def test_all_ranks_end_with_the_orchestrator(needs_mpi, number):
     """Even if it cannot say goodbye."""
     folder = tempfile.mkdtemp(prefix="rl-")  # short: the sockets lie in it
-    command = [sys.executable, "-m", "ringleader", "bench", "-n", "2", "-e", "64M", "--repeats", "50"]
+    command = [sys.executable, "-m", "ringleader", "bench", "-n", "2", "-e", "64M", "--repeats", "5"]
     job = subprocess.Popen(
         command, env={**CLEAN, "TMPDIR": folder}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
