@@ -96,14 +96,13 @@ class Job:
                 if not ready:
                     raise self._lost(f"no answer within {self.patience:g} s")
                 for key, _ in ready:
-                    connection = key.fileobj
-                    assert isinstance(connection, socket.socket)
-                    if (line := self._line(connection)) is not None:
+                    assert isinstance(key.fileobj, socket.socket)
+                    if (line := self._line(key.fileobj)) is not None:
                         answers.append(json.loads(line))
                         if "error" in answers[-1]:
                             self.lost = True
                             raise JobLostError(answers[-1]["error"])
-                        waiting.unregister(connection)
+                        waiting.unregister(key.fileobj)
         return answers
 
     def _line(self, connection: socket.socket) -> bytes | None:

@@ -9,7 +9,7 @@ its slowest rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +131,7 @@ class Run:
         self.lost.setdefault(f"{name} on {n} ranks", str(why))
 
 
-def measure(plan: Plan, launcher: Launcher, run: Run) -> Iterator[Point]:
+def measure(plan: Plan, launcher: Launcher, run: Run) -> Generator[Point, None, None]:
     """Measure, point by point; ``run`` is filled in meanwhile. Closing the iterator ends all jobs."""
     for n in plan.ranks:
         with ExitStack() as stack:

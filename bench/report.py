@@ -37,12 +37,13 @@ def _us(seconds: float) -> str:
 
 def heading(collective: str, n: int, repeats: int) -> str:
     """Three lines, above the lines of the rows."""
-    names, units = (_joined(column[i] for column in COLUMNS) for i in (0, 1))
+    names = _joined(name for name, *_ in COLUMNS)
+    units = _joined(unit for _, unit, *_ in COLUMNS)
     return f"# {collective} on {n} ranks, {repeats} interleaved repeats\n#{names[1:]}\n#{units[1:]}"
 
 
 def line(row: Row) -> str:
-    return _joined(text(row) for *_, text in COLUMNS)
+    return _joined(text(row) for _, _, _, text in COLUMNS)
 
 
 def _joined(words: Iterable[str]) -> str:

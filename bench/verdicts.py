@@ -56,7 +56,7 @@ def _text(value: float, unit: str) -> str:
 
 def verdicts(rows: Sequence[Row], alone: Mapping[int, float]) -> list[Verdict]:
     """On AllReduce, for every rank count, place and entry of ours. ``alone``: see Run."""
-    made = []
+    made: list[Verdict] = []
     for n in dict.fromkeys(row.n for row in rows):
         for place in PLACES:
             here = [row for row in rows if (row.n, row.place, row.collective) == (n, place, "allreduce")]

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,24 +84,21 @@ class Ringleader:
         self.version = f"Ringleader {version('ringleader')} over {self.world.transport}"
 
     def prepare(self, collective: str, x: Array, out: Array, algorithm: str) -> Call:
-        """A call from ``x`` to ``out``; in place where they share memory."""
+        """A call from ``x`` to ``out``, in place where they share memory, with no option that is the default."""
         world, here = self.world, self.rank == 0
-        in_place = x is out
+        how: dict[str, Any] = {} if algorithm == "auto" else {"algorithm": algorithm}
+        to = how if x is out else {"out": out, **how}
         calls: dict[str, Call] = {
-            "allreduce": (lambda: world.allreduce(x, algorithm=algorithm))
-            if in_place
-            else (lambda: world.allreduce(x, out=out, algorithm=algorithm)),
-            "broadcast": lambda: world.broadcast(x, algorithm=algorithm),
-            "reduce": (lambda: world.reduce(x, algorithm=algorithm))
-            if in_place
-            else (lambda: world.reduce(x, out=out, algorithm=algorithm)),
-            "allgather": lambda: world.allgather(x, out=out, algorithm=algorithm),
-            "reduce_scatter": lambda: world.reduce_scatter(x, out=out, algorithm=algorithm),
-            "alltoall": lambda: world.alltoall(x, out=out, algorithm=algorithm),
-            "gather": lambda: world.gather(x, out=out if here else None, algorithm=algorithm),
-            "scatter": lambda: world.scatter(x if here else None, out=out, algorithm=algorithm),
-            "scan": lambda: world.scan(x, out=out, algorithm=algorithm),
-            "barrier": lambda: world.barrier(algorithm=algorithm),
+            "allreduce": partial(world.allreduce, x, **to),
+            "broadcast": partial(world.broadcast, x, **how),
+            "reduce": partial(world.reduce, x, **to),
+            "allgather": partial(world.allgather, x, out=out, **how),
+            "reduce_scatter": partial(world.reduce_scatter, x, out=out, **how),
+            "alltoall": partial(world.alltoall, x, out=out, **how),
+            "gather": partial(world.gather, x, out=out if here else None, **how),
+            "scatter": partial(world.scatter, x if here else None, out=out, **how),
+            "scan": partial(world.scan, x, out=out, **how),
+            "barrier": partial(world.barrier, **how),
         }
         return calls[collective]
 
@@ -109,7 +107,7 @@ class Ringleader:
         world = self.world.split(self.rank)
         assert world is not None
         x = self.buffers[""](1, np.float32)
-        return lambda: world.allreduce(x)
+        return partial(world.allreduce, x)
 
 
 class Mpi:
@@ -130,15 +128,15 @@ class Mpi:
         given = self.mpi.IN_PLACE if shared else x
         got = out if here else None
         calls: dict[str, Call] = {
-            "allreduce": lambda: comm.Allreduce(given, out),
-            "broadcast": lambda: comm.Bcast(x),
-            "reduce": lambda: comm.Reduce(given if here else x, got),
-            "allgather": lambda: comm.Allgather(given, out),
-            "reduce_scatter": lambda: comm.Reduce_scatter_block(x, out),
-            "alltoall": lambda: comm.Alltoall(x, out),
-            "gather": lambda: comm.Gather(x, got),
-            "scatter": lambda: comm.Scatter(x if here else None, out),
-            "scan": lambda: comm.Scan(given, out),
+            "allreduce": partial(comm.Allreduce, given, out),
+            "broadcast": partial(comm.Bcast, x),
+            "reduce": partial(comm.Reduce, given if here else x, got),
+            "allgather": partial(comm.Allgather, given, out),
+            "reduce_scatter": partial(comm.Reduce_scatter_block, x, out),
+            "alltoall": partial(comm.Alltoall, x, out),
+            "gather": partial(comm.Gather, x, got),
+            "scatter": partial(comm.Scatter, x if here else None, out),
+            "scan": partial(comm.Scan, given, out),
             "barrier": comm.Barrier,
         }
         return calls[collective]
@@ -164,23 +162,23 @@ class Gloo:
         source, target = self.torch.from_numpy(x), self.torch.from_numpy(out)
         shared = np.may_share_memory(x, out)
 
-        def copied(call: Callable[[Any, int], Any] | Callable[[Any], Any], *root: int) -> Call:
+        def copied(call: Callable[..., Any], *root: int) -> Call:
             """These calls only know in place: out of place is a copy first, as a user must write it."""
             if shared:
-                return lambda: call(target, *root)
+                return partial(call, target, *root)
             return lambda: call(target.copy_(source), *root)
 
         whole = target if collective == "gather" else source
         blocks = list(whole.chunk(self.size)) if self.rank == 0 else None
         calls: dict[str, Call] = {
             "allreduce": copied(dist.all_reduce),
-            "broadcast": lambda: dist.broadcast(source, 0),
+            "broadcast": partial(dist.broadcast, source, 0),
             "reduce": copied(dist.reduce, 0),
-            "allgather": lambda: dist.all_gather_into_tensor(target, source),
-            "reduce_scatter": lambda: dist.reduce_scatter_tensor(target, source),
-            "alltoall": lambda: dist.all_to_all_single(target, source),
-            "gather": lambda: dist.gather(source, blocks, 0),
-            "scatter": lambda: dist.scatter(target, blocks, 0),
+            "allgather": partial(dist.all_gather_into_tensor, target, source),
+            "reduce_scatter": partial(dist.reduce_scatter_tensor, target, source),
+            "alltoall": partial(dist.all_to_all_single, target, source),
+            "gather": partial(dist.gather, source, blocks, 0),
+            "scatter": partial(dist.scatter, target, blocks, 0),
             "barrier": dist.barrier,
         }
         return calls[collective]
@@ -218,7 +216,7 @@ class Worker:
         x[...] = 0  # sums in place stay finite, however often
         out[...] = 0
         call()
-        return {"offered": True, "times": self._timed(call, samples, batch)}
+        return {"offered": True, "times": self._together(call, samples, batch)}
 
     def check(self, place: str, buffers: str, algorithm: str) -> dict[str, Any]:
         """How many elements of the output differ from what they must be, after one call on coded contents."""
@@ -233,14 +231,9 @@ class Worker:
         right = expected(self.collective, self.rank, self.n, self.count, self.dtype)
         return {"wrong": 0 if right is None else int(np.count_nonzero(out != right))}
 
-    def _timed(self, call: Call, samples: int, batch: int) -> list[int]:
-        now, again, times = time.perf_counter_ns, range(batch), []
+    def _together(self, call: Call, samples: int, batch: int) -> list[int]:
         self.library.barrier()
-        for _ in range(samples):
-            start = now()
-            for _ in again:
-                call()
-            times.append(now() - start)
+        times = timed(call, samples, batch)
         self.library.barrier()  # nobody goes to sleep while others need its progress
         return times
 
@@ -274,20 +267,23 @@ class Worker:
         if self.copied is None:
             self.copied = np.ones(nbytes, np.uint8), np.ones(nbytes, np.uint8)
         source, target = self.copied
-        return {"times": self._timed(lambda: np.copyto(target, source), 1, times)}
+        return {"times": self._together(partial(np.copyto, target, source), 1, times)}
 
     def alone(self, samples: int, batch: int) -> dict[str, Any]:
         """As measure, but of a communicator of one rank; rank 0 alone is timed while the others sleep."""
         call = self.library.alone()
-        if self.rank:
-            return {"times": []}
-        now, times = time.perf_counter_ns, []
-        for _ in range(samples):
-            start = now()
-            for _ in range(batch):
-                call()
-            times.append(now() - start)
-        return {"times": times}
+        return {"times": [] if self.rank else timed(call, samples, batch)}
+
+
+def timed(call: Call, samples: int, batch: int) -> list[int]:
+    """Nanoseconds of each of ``samples`` batches of ``batch`` calls."""
+    now, again, times = time.perf_counter_ns, range(batch), []
+    for _ in range(samples):
+        start = now()
+        for _ in again:
+            call()
+        times.append(now() - start)
+    return times
 
 
 def leave_with(connection: socket.socket) -> None:
@@ -296,6 +292,17 @@ def leave_with(connection: socket.socket) -> None:
     watch.register(connection, 0)  # hang-ups alone
     watch.poll()
     os._exit(1)
+
+
+def stay(rank: int) -> None:
+    """Keep this thread on one core, ranks going round over them.
+
+    Two ranks that wake up on the same core and then wait for each other without sleeping may stay there for many
+    milliseconds, which would be measured. Threads that the library has started already stay free.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
 
 
 def main() -> None:
@@ -314,6 +321,7 @@ def main() -> None:
     try:
         library: Any = {"ringleader": Ringleader, "mpi": Mpi, "gloo": Gloo}[name](*rest, path)
         rank, worker = library.rank, Worker(library)
+        stay(rank)
         for line in lines:
             order = json.loads(line)
             if (what := order.pop("do")) == "end":

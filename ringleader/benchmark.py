@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,16 @@ SMALLEST = 4  # bytes
 
 
 def bench_command(options: argparse.Namespace) -> int:
-    """Measure and show; 1 if a contestant could not be measured to the end, or an element was wrong."""
+    """Measure and show; 1 if a contestant could not be measured to the end, an element was wrong, or a
+    file could not be written."""
     plan = _plan(options)
     files = _files(options.output)
     if options.setup:
         _set_up(plan)
     run, rows, shown = Run(), list[Row](), ("", 0)
     table = options.form == "table"
-    with _watched(plan, table) as advance:
-        for point in measure(plan, mpirun_command, run):
+    with _watched(plan, table) as advance, closing(measure(plan, mpirun_command, run)) as points:
+        for point in points:
             made = figures.rows(point)
             rows += made
             if table:
@@ -57,10 +58,10 @@ def bench_command(options: argparse.Namespace) -> int:
         print(report.as_json(rows, found, about), end="")
     else:
         report.write_csv(rows, sys.stdout)
-    _write(files, rows, found, about)
+    written = _write(files, rows, found, about)
     for who, why in run.lost.items():
         print(f"ringleader: {who}: {why}", file=sys.stderr)
-    return 1 if run.lost or any(row.wrong for row in rows) else 0
+    return 0 if written and not run.lost and not any(row.wrong for row in rows) else 1
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -131,13 +132,14 @@ def _command(options: argparse.Namespace) -> str:
         "ringleader bench", f"-n {','.join(map(str, options.ranks))}",
         f"-b {in_bytes(options.begin)} -e {in_bytes(options.end)} -f {options.factor}",
         f"--collective {','.join(options.collectives)}", f"--algorithm {','.join(options.algorithms)}",
-        f"--vs {','.join(options.vs)}", f"--dtype {options.dtype}", f"--repeats {options.repeats}",
+        f"--vs {','.join(options.vs) or 'none'}", f"--dtype {options.dtype}", f"--repeats {options.repeats}",
         *(f"-o {name}" for name in options.output),
     ]  # fmt: skip
     return " ".join(words)
 
 
-def _write(files: list[Path], rows: list[Row], found: list[Verdict], about: dict[str, Any]) -> None:
+def _write(files: list[Path], rows: list[Row], found: list[Verdict], about: dict[str, Any]) -> bool:
+    """False if one could not be written, for there is nothing in it."""
     pictures = [path for path in files if path.suffix in (".png", ".svg")]
     for path in files:
         if path.suffix == ".json":
@@ -149,5 +151,10 @@ def _write(files: list[Path], rows: list[Row], found: list[Verdict], about: dict
             picture = os.path.relpath(pictures[0], path.parent) if pictures else None
             path.write_text(results(rows, found, about, picture))
         else:
-            plot(rows, path)
+            try:
+                plot(rows, path)
+            except ValueError as error:
+                print(f"ringleader: {path}: {error}", file=sys.stderr)
+                return False
         print(f"wrote {path}", file=sys.stderr)
+    return True

@@ -115,8 +115,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         "dest": "algorithms", "type": lambda text: text.split(","), "default": "auto",
         "help": "of Ringleader, like auto,ring,vendor (default auto)"}),
     "vs": (("--vs",), {
-        "type": _typed(lambda text: arguments.names(text, PEERS, "peer")), "default": "mpi",
-        "help": f"peers, some of {','.join(PEERS)}; mpi is the one that mpi4py uses here (default mpi)"}),
+        "type": _typed(lambda text: () if text == "none" else arguments.names(text, PEERS, "peer")), "default": "mpi",
+        "help": f"peers, none or some of {','.join(PEERS)}; mpi is the one that mpi4py uses here (default mpi)"}),
     "dtype": (("-d", "--dtype"), {
         "choices": ("float32", "float64", "int32", "int64"), "default": "float32", "help": "(default float32)"}),
     "repeats": (("--repeats",), {

@@ -96,6 +96,18 @@ def test_every_collective_is_right_and_the_copy_rate_is_measured(needs_mpi):
     assert all((r["copy_rate"] is not None and r["limit_share"] > 0) == (r["bytes"] > 0) for r in rows)
 
 
+def test_a_plot_of_nothing(needs_mpi, tmp_path):
+    done = bench(
+        "-n", "2", "--repeats", 1, "--collective", "barrier", "--vs", "none", "-o", tmp_path / "run.png"
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"ringleader: {tmp_path / 'run.png'}: there is no bandwidth to be drawn; give a collective that moves data\n"
+    )
+    assert " mpi " not in done.stdout
+
+
 def test_algorithms_are_entries_of_their_own(needs_mpi):
     done = bench("-n", "2", "-e", "4", "--repeats", 1, "--algorithm", "auto,ring,vendor", "--csv")
     assert done.returncode == 0, done.stderr
