@@ -81,7 +81,7 @@ def _row(point: Point, series: Series, fastest: Series | None) -> Row:
     pattern, medians = PATTERNS[point.collective], p50s(series)
     p50 = median(medians)
     ratios = [] if fastest is None else [theirs / own for theirs, own in zip(p50s(fastest), medians)]
-    moved = pattern.moved(point.n) * point.nbytes
+    moved = pattern.traffic(point.n, series.place) * point.nbytes
     shares = [moved / rate / own for rate, own in zip(point.copy_rates, medians)] if moved else []
     return Row(
         n=point.n, collective=point.collective, bytes=point.nbytes, count=point.count, type=point.dtype,

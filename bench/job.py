@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from ringleader.bench.contestants import Contestant, Launcher
 
 GRACE = 5.0  # seconds that ranks get to end by themselves
+LONGEST_FOLDER = 60  # characters: the path of a socket has 104 at most on some systems
 LAST_WORDS = 300  # characters of what a job printed before it was lost
 
 Answer = dict[str, Any]
@@ -34,7 +36,8 @@ class Job:
         self, contestant: Contestant, n: int, peers: Path, launcher: Launcher, patience: float
     ) -> None:
         self.contestant, self.n, self.patience = contestant, n, patience
-        self.folder = tempfile.TemporaryDirectory(prefix="ringleader-bench-")
+        short = "/tmp" if len(tempfile.gettempdir()) > LONGEST_FOLDER else None
+        self.folder = tempfile.TemporaryDirectory(prefix="ringleader-bench-", dir=short)
         self.printed = open(Path(self.folder.name) / "printed", "w+b")  # noqa: SIM115  (closed by close)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.connections: list[socket.socket] = []
@@ -88,33 +91,34 @@ class Job:
         """One line of every rank."""
         deadline = time.monotonic() + self.patience
         answers: list[Answer] = []
-        with selectors.DefaultSelector() as waiting:
+        with selectors.DefaultSelector() as late:
             for connection in self.connections:
-                waiting.register(connection, selectors.EVENT_READ)
-            while len(answers) < self.n:
-                ready = waiting.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
-                    raise self._lost(f"no answer within {self.patience:g} s")
-                for key, _ in ready:
-                    assert isinstance(key.fileobj, socket.socket)
-                    if (line := self._line(key.fileobj)) is not None:
-                        answers.append(json.loads(line))
-                        if "error" in answers[-1]:
-                            self.lost = True
-                            raise JobLostError(answers[-1]["error"])
-                        waiting.unregister(key.fileobj)
-        return answers
+                late.register(connection, selectors.EVENT_READ)
+            while True:
+                for connection in [
+                    c for c in self.connections if c in late.get_map() and b"\n" in self.unread[c]
+                ]:
+                    line, _, self.unread[connection] = self.unread[connection].partition(b"\n")
+                    answers.append(json.loads(line))
+                    late.unregister(connection)
+                if errors := [answer["error"] for answer in answers if "error" in answer]:
+                    self.lost = True
+                    raise JobLostError(errors[0])
+                if len(answers) == self.n:
+                    return answers
+                self._receive(late.select(max(0.0, deadline - time.monotonic())))
 
-    def _line(self, connection: socket.socket) -> bytes | None:
-        try:
-            received = connection.recv(1 << 16)
-        except OSError:
+    def _receive(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> None:
+        if not ready:
+            raise self._lost(f"no answer within {self.patience:g} s")
+        for key, _ in ready:
+            assert isinstance(key.fileobj, socket.socket)
             received = b""
-        if not received:
-            raise self._lost("a rank has gone")
-        line, newline, rest = (self.unread[connection] + received).partition(b"\n")
-        self.unread[connection] = rest if newline else line
-        return line if newline else None
+            with suppress(OSError):
+                received = key.fileobj.recv(1 << 16)
+            if not received:
+                raise self._lost("a rank has gone")
+            self.unread[key.fileobj] += received
 
     def _lost(self, what: str) -> JobLostError:
         """With the job's exit code, if it ends by itself, and its last words."""

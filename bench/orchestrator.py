@@ -141,8 +141,8 @@ def measure(plan: Plan, launcher: Launcher, run: Run) -> Generator[Point, None, 
                     if why := contestant.missing(plan.peers):
                         raise JobLostError(why)
                     job = stack.enter_context(Job(contestant, n, plan.peers, launcher, plan.patience))
-                    entries += _entries(contestant, job, plan.algorithms)
                     _introduce(run, contestant, job)
+                    entries += _entries(contestant, job, plan.algorithms)
                 except (RuntimeError, OSError, SubprocessError) as error:
                     run.lose(contestant.name, n, error)
             for collective in plan.collectives:
@@ -158,8 +158,8 @@ def _entries(contestant: Contestant, job: Job, algorithms: Sequence[str]) -> lis
 
 
 def _name(algorithm: str, buffers: str) -> str:
-    return (
-        "ringleader" + ("" if algorithm == "auto" else f"/{algorithm}") + (f" {buffers}" if buffers else "")
+    return " ".join(
+        filter(None, ["ringleader" if algorithm == "auto" else f"ringleader/{algorithm}", buffers])
     )
 
 

@@ -17,14 +17,19 @@ class Pattern:
     """One collective.
 
     ``blocks``: S is made of a block for every rank. ``bus(n)``: busbw over algbw. ``moved(n)``: what all ranks
-    together must at least read and write, in units of S, out of place; ``places``: how it can be called in
-    every library that has it.
+    together must at least read and write out of place, in units of S; ``kept``: how much less it is in place.
+    ``places``: how it can be called in every library that has it.
     """
 
     blocks: bool
     bus: Callable[[int], float]
     moved: Callable[[int], float]
     places: tuple[str, ...] = PLACES
+    kept: float = 0
+
+    def traffic(self, n: int, place: str) -> float:
+        """In units of S: read and written by all ranks together."""
+        return self.moved(n) - (self.kept if place == "in" else 0)
 
 
 def _share(n: int) -> float:
@@ -34,14 +39,14 @@ def _share(n: int) -> float:
 
 PATTERNS = {
     "allreduce": Pattern(False, lambda n: 2 * (n - 1) / n, lambda n: 2 * n),
-    "broadcast": Pattern(False, lambda n: 1, lambda n: 2 * (n - 1), ("in",)),
+    "broadcast": Pattern(False, lambda n: 1, lambda n: 2 * n - 2, ("in",)),
     "reduce": Pattern(False, lambda n: 1, lambda n: n + 1),
-    "allgather": Pattern(True, _share, lambda n: 2 * n),
+    "allgather": Pattern(True, _share, lambda n: 2 * n, kept=2),  # its own block stays where it is
     "reduce_scatter": Pattern(True, _share, lambda n: n + 1, ("out",)),
     "alltoall": Pattern(True, _share, lambda n: 2 * n, ("out",)),
     "gather": Pattern(True, _share, lambda n: 2, ("out",)),
     "scatter": Pattern(True, _share, lambda n: 2, ("out",)),
-    "scan": Pattern(False, lambda n: 1, lambda n: 2 * n),
+    "scan": Pattern(False, lambda n: 1, lambda n: 2 * n, kept=1),  # rank 0 has its result
     "barrier": Pattern(False, lambda n: 0, lambda n: 0, ("in",)),
 }
 

@@ -70,15 +70,13 @@ def _draw(upper: Any, lower: Any, own: list[Row], style: dict[str, Any]) -> None
 
 def _draw_limit(upper: Any, of: list[Row]) -> None:
     """The bandwidth of a collective that moves no more than it must, as fast as as many processes copy."""
-    limits = {
-        row.bytes: row.copy_rate / PATTERNS[row.collective].moved(row.n) * PATTERNS[row.collective].bus(row.n)
-        for row in of
-        if row.copy_rate is not None
-    }
+    limits = {}
+    for row in of:
+        pattern = PATTERNS[row.collective]
+        if row.copy_rate is not None and (moved := pattern.traffic(row.n, row.place)):
+            limits[row.bytes] = row.copy_rate / moved * pattern.bus(row.n) / 1e9
     if limits:
-        upper.plot(
-            list(limits), [v / 1e9 for v in limits.values()], "k--", linewidth=1, label="physical limit"
-        )
+        upper.plot(list(limits), list(limits.values()), "k--", linewidth=1, label="physical limit")
 
 
 def _scale(upper: Any, lower: Any, sizes: list[int]) -> None:

@@ -28,7 +28,9 @@ MOVED_AT_4 = {
 
 def test_factors():
     assert {name: pattern.bus(4) for name, pattern in PATTERNS.items()} == BUS_AT_4
-    assert {name: pattern.moved(4) for name, pattern in PATTERNS.items()} == MOVED_AT_4
+    assert {name: pattern.traffic(4, "out") for name, pattern in PATTERNS.items()} == MOVED_AT_4
+    in_place = {name: pattern.traffic(4, "in") for name, pattern in PATTERNS.items()}
+    assert in_place == MOVED_AT_4 | {"allgather": 6, "scan": 7}
     assert PATTERNS["allreduce"].bus(2) == 1
 
 
