@@ -89,6 +89,15 @@ def test_wrong_elements_are_counted(place, spoil, wrong):
     assert library.calls == 1
 
 
+def test_a_call_that_does_nothing_is_not_taken_for_the_last_one():
+    library = Alone(lambda out: None)
+    rank = Worker(library)
+    rank.point("allreduce", 100, DTYPE)
+    assert rank.check("out", "", "auto") == {"wrong": 0}
+    library.prepare = lambda *_: lambda: None
+    assert rank.check("out", "", "auto") == {"wrong": 100}
+
+
 def test_a_measurement_warms_up_and_batches():
     library = Alone(lambda out: None)
     rank = Worker(library)
