@@ -13,6 +13,7 @@ from ringleader.bench.contestants import cores
 from ringleader.bench.figures import Row, ratio_text
 from ringleader.bench.verdicts import WHERE, Verdict
 
+BUSY = 0.5  # load average
 METHOD = """Contestants are measured in turn within each repeat. A time is the p50 over the calls of a repeat, the
 slowest rank's, Python included; shown are the median over the repeats and, behind it, the least and the largest of
 them. *of limit*: the share reached of the physical limit, which is what must be read and written, over the rate at
@@ -21,7 +22,7 @@ fastest peer of that line, as the median (least ... largest) of the repeats' rat
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on: processor, cores that may be used, memory, system."""
+    """What is measured on: processor, cores that may be used, memory, system; and how busy it was just before."""
     try:
         model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     except OSError:
@@ -31,6 +32,7 @@ def machine() -> dict[str, Any]:
         "processor": model[1] if model else platform.processor() or platform.machine(),
         "cores": cores(),
         "memory_bytes": memory,
+        "load": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.release()}",
     }
 
@@ -43,7 +45,8 @@ def results(
     parts = [
         "# Results",
         f"Made by `{about['command']}` on {about['date']}: {on['processor']}, {on['cores']} cores, "
-        f"{on['memory_bytes'] / 2**30:.0f} GiB, {on['system']}.",
+        f"{on['memory_bytes'] / 2**30:.0f} GiB, {on['system']}. Load average at the start: {on['load']}"
+        + (", so other programs took part of the cores." if on["load"] > BUSY else "."),
         METHOD,
         "\n".join(f"- {name}: {version}" for name, version in about["versions"].items()),
     ]

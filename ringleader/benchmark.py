@@ -35,6 +35,7 @@ def bench_command(options: argparse.Namespace) -> int:
     files = _files(options.output)
     if options.setup:
         _set_up(plan)
+    where = machine()
     run, rows, shown = Run(), list[Row](), ("", 0)
     table = options.form == "table"
     with _watched(plan, table) as advance, closing(measure(plan, mpirun_command, run)) as points:
@@ -48,7 +49,7 @@ def bench_command(options: argparse.Namespace) -> int:
             advance()
     found = verdicts(rows, run.alone)
     about = {
-        "command": _command(options), "date": time.strftime("%Y-%m-%d"), "machine": machine(),
+        "command": _command(options), "date": time.strftime("%Y-%m-%d"), "machine": where,
         "versions": run.versions, "lost": run.lost, "alone_seconds": run.alone,
     }  # fmt: skip
     if table:

@@ -213,6 +213,10 @@ def test_the_page_of_results(rows):
     assert "- gloo on 2 ranks: not installed" in page
     assert "![bus bandwidth and ratios over size](curves.png)" in page
     assert f"{ABOUT['machine']['cores']} cores" in page
+    busy = {**ABOUT, "machine": {**ABOUT["machine"], "load": 7.5}}
+    assert "start: 7.5, so other programs took part of the cores." in results(rows, [], busy, None)
+    idle = {**ABOUT, "machine": {**ABOUT["machine"], "load": 0.1}}
+    assert "start: 0.1.\n" in results(rows, [], idle, None)
     assert "## allreduce, 2 ranks, in place" in page
     cells = next(line for line in page.splitlines() if line.startswith("| 4,194,304 |")).split("|")
     assert [c.strip() for c in cells[2:-1]] == [
