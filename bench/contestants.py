@@ -42,9 +42,14 @@ class Contestant:
         return [launcher(n, program)]
 
     def environment(self) -> dict[str, str]:
-        """One thread a rank, so that no library gets more cores than another."""
-        hidden = OURS if self.packages else ()
-        return {k: v for k, v in os.environ.items() if k not in hidden} | dict.fromkeys(THREADS, "1")
+        """One thread a rank, so that no library gets more cores than another; and the modules that it should find:
+        its own alone, or those of the very Ringleader that asks."""
+        made = dict.fromkeys(THREADS, "1") | {"PYTHONSAFEPATH": "1"}  # not those beside worker.py
+        if self.packages:
+            return {k: v for k, v in os.environ.items() if k not in OURS} | made
+        home = str(Path(sys.modules["ringleader"].__path__[0]).parent)
+        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+        return {**os.environ, **made, "PYTHONPATH": path}
 
     def missing(self, peers: Path) -> str | None:
         """What to do if it is not installed."""

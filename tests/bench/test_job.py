@@ -9,14 +9,22 @@ import pytest
 from ringleader.bench.contestants import Contestant
 from ringleader.bench.job import Job, JobLostError
 
-ROOT = Path(__file__).parents[2]
+import ringleader
+
 ALONE = Contestant("alone", "ringleader")
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("RINGLEADER_SINGLE", "1")
+
+
+def test_each_finds_its_own_modules(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    home = str(Path(ringleader.__file__).parents[1])
+    assert ALONE.environment()["PYTHONPATH"].split(os.pathsep) == [home, "elsewhere"]
+    assert "PYTHONPATH" not in Contestant("peer", "mpi", ("numpy",)).environment()
 
 
 def started(contestant=ALONE, patience=60.0, launcher=lambda n, program: program):
