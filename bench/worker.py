@@ -80,7 +80,10 @@ class Ringleader:
         self.world = init()
         self.rank, self.size = self.world.rank, self.world.size
         self.barrier: Call = self.world.barrier
-        self.buffers = {"": np.empty, "empty": self.world.empty}  # by kind, part of the contestant's name in the tables
+        self.buffers = {
+            "": np.empty,
+            "empty": self.world.empty,
+        }  # by kind, part of the contestant's name in the tables
         self.version = f"Ringleader {version('ringleader')} over {self.world.transport}"
 
     def prepare(self, collective: str, x: Array, out: Array, algorithm: str) -> Call:

@@ -79,7 +79,10 @@ class Caller:
     ) -> None:  # fmt: skip
         self._transport, self.name, self.timeout = transport, name, timeout
         self._engine = transport.engine
-        self._quick = self._engine.quick if self._engine else None
+        quick = self._engine.quick if self._engine else {}
+        self._quick_allreduce = quick.get("allreduce")
+        self._quick_broadcast = quick.get("broadcast")
+        self._quick_barrier = quick.get("barrier")
         self._calls = self._engine.calls if self._engine else Calls()
         self._agreement = Agreement(transport, self._calls, name, timeout)
         self._tune(tuning)
@@ -104,7 +107,8 @@ class Caller:
             operation = None if op is None else find_op(op, layout.dtype)
             if operation and operation.divide and collective in ("scan", "exscan"):
                 raise ValueError(f"op 'mean' means nothing in {collective}; use 'sum' and divide")
-            quick = (x, op, algorithm) if collective == "allreduce" and out is None and usual(x) else None
+            given = root if collective == "broadcast" else op
+            quick = (x, given, algorithm) if what is None and usual(x) else None
             return self._ready(collective, layout, operation, root, counts is None, algorithm, what, quick)
 
         return self._run(what or collective, check, async_op)

@@ -15,6 +15,7 @@ from ringleader.runtime.comm.message import receive, send
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import ANY
 
+NOTHING = np.empty(0, np.uint8)
 Array = TypeVar("Array", bound=NDArray[Any])
 
 
@@ -72,14 +73,18 @@ class Communicator(Caller):
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
         sum by the number of ranks and refuses integers.
         """
-        if self._quick is not None and out is None and not async_op and self._quick(x, op, algorithm):
-            return x
+        quick = self._quick_allreduce
+        if quick is not None and not async_op and quick(x, op, algorithm, out):
+            return x if out is None else out
         return self._call("allreduce", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
     def broadcast(
         self, x: Array, root: int = 0, *, algorithm: str | Schedule = AUTO, async_op: bool = False
     ) -> Any:
         """Every rank's ``x`` becomes a copy of ``root``'s, in place; returns it, or a Handle."""
+        quick = self._quick_broadcast
+        if quick is not None and not async_op and quick(x, root, algorithm, None):
+            return x
         return self._call("broadcast", x, root=root, algorithm=algorithm, async_op=async_op)
 
     def reduce(
@@ -165,7 +170,9 @@ class Communicator(Caller):
 
     def barrier(self, *, algorithm: str | Schedule = AUTO) -> None:
         """Return once every rank has called it."""
-        self._call("barrier", np.empty(0, np.uint8), algorithm=algorithm)
+        quick = self._quick_barrier
+        if quick is None or not quick(NOTHING, None, algorithm, None):
+            self._call("barrier", NOTHING, algorithm=algorithm)
 
     # Point to point
 
@@ -219,7 +226,7 @@ class Communicator(Caller):
         """
         number = self._calls.next
         self._transport.publish(number, (color, key))
-        self._call("barrier", np.empty(0, np.uint8), what="split")
+        self._call("barrier", NOTHING, what="split")
         transport = self._transport.split(number, color, key)
         if transport is None:
             return None

@@ -24,6 +24,11 @@ from ringleader.runtime.comm.work import Placed, place
 SHARED = Model(alpha=0.5e-6, beta=1 / 8e9, gamma=1 / 20e9)
 ONE_SHOT = 64 << 10
 BUFFERS = {"input": 0, "output": 1, "scratch": 2, STAGE: 3}
+QUICK = (
+    "allreduce",
+    "broadcast",
+    "barrier",
+)  # with one operation or root at most, so recognised by three things
 PLANS = 512  # remembered; the oldest is forgotten
 
 
@@ -73,14 +78,15 @@ class Engine:
     def __init__(self, caller: Any, gone: Callable[[], set[int]]) -> None:
         self.caller, self.gone = caller, gone
         self.calls, self.untuned = EngineCalls(caller), untuned
-        self._known = _engine.Quick(caller)
-        self.quick = self._known.call
+        self._known = {name: _engine.Quick(caller) for name in QUICK}
+        self.quick = {name: known.call for name, known in self._known.items()}
         self._plans: dict[Any, Any] = {}
         self._suspected: tuple[int, int] | None = None
 
     def forget(self) -> None:
         """What "auto" means has changed."""
-        self._known.forget()
+        for known in self._known.values():
+            known.forget()
 
     def plan(self, call: Call, rank: int) -> Any | None:
         """How the engine runs it; None if it cannot."""
@@ -99,8 +105,8 @@ class Engine:
     def run(self, call: Call, plan: Any, number: int) -> bool:
         """Blocking. Was a mean divided?"""
         self.caller.call(plan, number, call.buffers.get("input"), call.buffers["output"])
-        if call.quick and (not call.op or not call.op.divide or plan.divides):
-            self._known.remember(*call.quick, plan)
+        if call.quick and call.collective in QUICK and (not call.op or not call.op.divide or plan.divides):
+            self._known[call.collective].remember(*call.quick, plan)
         return bool(plan.divides)
 
     def start(self, call: Call, plan: Any, number: int) -> NativeWork:

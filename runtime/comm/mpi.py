@@ -20,7 +20,9 @@ from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Size
 
 NODES_VARIABLE = "RINGLEADER_NODES"
 NUMBER_BITS = 6  # of the tag: call number; the other bits are the digest
-PIECE = 1 << 20  # bytes of a message; a longer one travels in pieces, each folded while the next is on its way
+PIECE = (
+    1 << 20
+)  # bytes of a message; a longer one travels in pieces, each folded while the next is on its way
 SPIN, NAP = 2000, 5e-5  # turns before a waiting loop sleeps; seconds of sleep
 
 

@@ -116,7 +116,9 @@ class Transport(ABC):
             request: Request = start(view, peer, channel)
             return request
         cuts = range(0, view.size, self.max_message)
-        return Pieces([start(view[at : at + self.max_message], peer, channel) for at in cuts], self.max_message)
+        return Pieces(
+            [start(view[at : at + self.max_message], peer, channel) for at in cuts], self.max_message
+        )
 
     @abstractmethod
     def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request: ...

@@ -76,7 +76,9 @@ def place(program: Program, sizes: Sizes) -> Placed:
             else None
             for j in range(len(ins.dst))
         )
-        steps.append(Step(ins.kind, ins.peer, tuple(map(span, ins.src)), tuple(map(span, ins.dst)), after, enter))
+        steps.append(
+            Step(ins.kind, ins.peer, tuple(map(span, ins.src)), tuple(map(span, ins.dst)), after, enter)
+        )
     return Placed(tuple(steps), offset("scratch", program.scratch), program.stage * largest)
 
 
