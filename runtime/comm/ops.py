@@ -35,12 +35,14 @@ OPS = {
 
 
 def find_op(op: str | Op, dtype: np.dtype[Any]) -> Op:
-    """The operation, checked against the dtype. ValueError: unknown name, or a mean of integers."""
+    """The operation, checked against the dtype. ValueError: unknown name, or a mean of integers.
+
+    An operation of one's own may fold what it likes, structures as well."""
     if isinstance(op, str):
         if op not in OPS:
             raise ValueError(f"unknown op {op!r}; known: {', '.join(OPS)}")
         op = OPS[op]
-    if dtype.kind not in "biufc":
+    if dtype.kind not in "biufc" and OPS.get(op.name) is op:
         raise ValueError(f"op {op.name!r} needs numbers, not dtype {dtype}")
     if op.divide and dtype.kind not in "fc":
         raise ValueError(f"op 'mean' of {dtype} would lose the fraction; use 'sum', or a float dtype")

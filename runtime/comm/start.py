@@ -101,6 +101,33 @@ def _mpi(timeout: float) -> Communicator:
     return world
 
 
+def adopt(comm: Any) -> Communicator:
+    """A Communicator over duplicates of ``comm``, an mpi4py Intracomm. Collective over its ranks.
+
+    It shares the world's time limit, tuning table and list of ranks that have left, so ``init`` must have been
+    called. Give it back with ``release``.
+    """
+    world = init()
+    if comm.size == 1:
+        return _single(world.timeout)
+    from ringleader.runtime.comm.mpi import MpiTransport
+
+    # Ranks that MPI's world does not hold (they were spawned) have a list of their own.
+    membership = getattr(world._transport, "membership", None)
+    transport = MpiTransport(comm, membership)
+    adopted = Communicator(transport, comm.name, world.timeout, world._pending, world._tuning)
+    world._children.append(adopted)
+    return adopted
+
+
+def release(communicator: Communicator) -> None:
+    """Free what ``adopt`` made; no call may be under way on it. Collective."""
+    children = init()._children
+    if communicator in children:
+        children.remove(communicator)
+        communicator._transport.free()  # type: ignore[attr-defined]
+
+
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
@@ -123,6 +150,15 @@ def _finish_mpi(world: Communicator, transport: Any) -> None:
         _stay(world, "has finished")
     except BaseException as error:
         _abort_job(type(error), error, error.__traceback__)
+
+
+def finish() -> None:
+    """What happens at the end of a rank under mpirun, now: wait until all ranks are through with their calls. To
+    be called by who ends MPI before Python ends."""
+    atexit.unregister(_finish_mpi)
+    world = init()
+    if hasattr(world._transport, "membership"):
+        _finish_mpi(world, world._transport)
 
 
 def _stay(world: Communicator, state: str) -> None:
