@@ -12,7 +12,7 @@ from ringleader.runtime.comm import finish as _finish
 
 globals().update({name: value for name, value in vars(_mpi).items() if name not in globals()})
 
-Intracomm, Intercomm = _communicators.Intracomm, _communicators.Intercomm
+Comm, Intracomm, Intercomm = _communicators.Comm, _communicators.Intracomm, _communicators.Intercomm
 Topocomm, Cartcomm = _communicators.Topocomm, _communicators.Cartcomm
 Graphcomm, Distgraphcomm = _communicators.Graphcomm, _communicators.Distgraphcomm
 Request, Prequest, Grequest = _requests.Request, _requests.Prequest, _requests.Grequest

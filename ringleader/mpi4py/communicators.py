@@ -125,13 +125,18 @@ for _name, _make in _OBJECTS.items():
 ROUTED = (*(n.capitalize() for n in _BUFFERS), *(f"I{n}" for n in _BUFFERS), *_OBJECTS)
 
 
-class Intracomm(Collectives, Passing, MPI.Intracomm):  # type: ignore[misc]
+class Comm(Passing, MPI.Comm):
+    """mpi4py's Comm; a plain one has mpi4py's collectives."""
+
+
+class Intracomm(Collectives, Comm, MPI.Intracomm):  # type: ignore[misc]
     """mpi4py's Intracomm with our collectives."""
 
     def __reduce__(self) -> Any:
         for name in ("COMM_WORLD", "COMM_SELF"):
-            if self == getattr(MPI, name):
-                return _predefined, (name,)
+            ours = _predefined(name)
+            if self == ours:
+                return (_predefined, (name,)) if self is ours else (type(self), (ours,))
         return super().__reduce__()
 
 
@@ -151,14 +156,26 @@ class Distgraphcomm(Topocomm, MPI.Distgraphcomm):  # type: ignore[misc]
     """mpi4py's Distgraphcomm with our collectives."""
 
 
-class Intercomm(Passing, MPI.Intercomm):  # type: ignore[misc]
+class Intercomm(Comm, MPI.Intercomm):  # type: ignore[misc]
     """mpi4py's Intercomm; its collectives are mpi4py's, and counted as passed on."""
+
+
+def _checking(real: type) -> Any:
+    def __new__(cls: Any, comm: MPI.Comm | None = None) -> Any:
+        """``comm`` as one of ours; mpi4py checks that it is of this kind."""
+        return MPI.Comm.__new__(cls, real(comm))
+
+    return __new__
 
 
 _FACES: dict[type, type] = {
     MPI.Intracomm: Intracomm, MPI.Topocomm: Topocomm, MPI.Cartcomm: Cartcomm, MPI.Graphcomm: Graphcomm,
     MPI.Distgraphcomm: Distgraphcomm, MPI.Intercomm: Intercomm,
 }  # fmt: skip
+
+
+for _real, _ours in _FACES.items():
+    _ours.__new__ = _checking(_real)  # type: ignore[assignment]
 
 
 def face(given: Any) -> Any:

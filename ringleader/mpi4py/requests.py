@@ -115,13 +115,31 @@ for _name in ("Get_status_all", "Get_status_any", "Get_status_some", "get_status
 class Prequest(Request, MPI.Prequest):  # type: ignore[misc]
     """mpi4py's Prequest, waited for as ``Request``."""
 
+    def __new__(cls, request: Any = None) -> Any:
+        return MPI.Request.__new__(cls, MPI.Prequest(request))  # which checks what it is given
+
 
 class Grequest(Request, MPI.Grequest):  # type: ignore[misc]
     """mpi4py's Grequest, waited for as ``Request``."""
 
 
-def wrap(request: Any) -> Any:
-    """A request that mpi4py made, as one of ours."""
-    if isinstance(request, Request) or not isinstance(request, MPI.Request):
-        return request
-    return Prequest(request) if isinstance(request, MPI.Prequest) else Request(request)
+def wrap(given: Any) -> Any:
+    """A request that mpi4py made, as one of ours; anything else as it is."""
+    if isinstance(given, Request) or not isinstance(given, MPI.Request):
+        return given
+    if isinstance(given, MPI.Grequest):
+        return Grequest(given)
+    return Prequest(given) if isinstance(given, MPI.Prequest) else Request(given)
+
+
+def _giving(name: str) -> Any:
+    def method(cls: Any, arg: int) -> Any:
+        real = next(kind for kind in cls.__mro__ if kind.__module__ == MPI.__name__)
+        return wrap(getattr(real, name)(arg))
+
+    method.__name__, method.__doc__ = name, getattr(MPI.Request, name).__doc__
+    return classmethod(method)
+
+
+for _name in ("fromhandle", "fromint", "f2py"):
+    setattr(Request, _name, _giving(_name))
