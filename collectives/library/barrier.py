@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from ringleader.collectives.count import Count
+from ringleader.collectives.library.gather import all_at_once
 from ringleader.collectives.registry import algorithm
 from ringleader.collectives.schedule import Round, fold
 
@@ -24,3 +25,14 @@ def dissemination(n: int) -> Iterator[Round]:
     r = np.arange(n)
     for j in range((n - 1).bit_length()):
         yield fold(r, (r + (1 << j)) % n)
+
+
+@algorithm("barrier", count=lambda n: all_at_once(n, n - 1)._replace(reduced=n - 1, path_reduced=n - 1))
+def one_shot(n: int) -> Iterator[Round]:
+    """Everyone tells everyone, at the same time: one round, the shortest there is where messages are cheap.
+
+    The form that shared memory suggests: Mellor-Crummey and Scott, "Algorithms for scalable synchronization on
+    shared-memory multiprocessors" (1991), section 3, compare it with dissemination and trees.
+    """
+    src, dst = np.indices((n, n))
+    yield fold(src[src != dst], dst[src != dst], order=(src - dst)[src != dst])

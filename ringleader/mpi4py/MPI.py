@@ -6,6 +6,7 @@ Importing it is collective over MPI's world, as MPI_Init is: it makes the Commun
 from __future__ import annotations
 
 from mpi4py import MPI as _mpi
+
 from ringleader.mpi4py import communicators as _communicators
 from ringleader.mpi4py import requests as _requests
 from ringleader.runtime.comm import finish as _finish

@@ -6,7 +6,8 @@ wrong between ranks is the runtime's to find, and raised on all.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from mpi4py import MPI
@@ -14,9 +15,10 @@ from mpi4py import MPI
 from ringleader.mpi4py.datatypes import Array
 from ringleader.mpi4py.messages import Message, in_place, simple
 from ringleader.mpi4py.progress import Call
-from ringleader.runtime.comm import Communicator, Handle
+from ringleader.runtime.comm import Communicator
 
-Steps = Generator[Handle, None, Any]
+Start = Callable[..., Any]  # takes async_op
+Steps = Generator[Start, None, Any]
 
 
 def checked_root(world: Communicator, root: int) -> int:
@@ -27,7 +29,7 @@ def checked_root(world: Communicator, root: int) -> int:
 
 def barrier(world: Communicator) -> Call:
     def steps() -> Steps:
-        yield world.barrier(async_op=True)
+        yield world.barrier
 
     return Call(1, steps())
 
@@ -40,7 +42,7 @@ def bcast(world: Communicator, buf: Any, root: int = 0) -> Call:
         data = data.copy()  # the runtime asks for a writable array on every rank
 
     def steps() -> Steps:
-        yield world.broadcast(data, root, async_op=True)
+        yield partial(world.broadcast, data, root)
         if not sends:
             message.store(data)
 
@@ -93,7 +95,7 @@ def _plain(collective: Any, x: Array | None, **options: Any) -> Call:
     """A call that brings this rank nothing."""
 
     def steps() -> Steps:
-        yield collective(x, **options, async_op=True)
+        yield partial(collective, x, **options)
 
     return Call(1, steps())
 
@@ -102,7 +104,7 @@ def _stored(message: Message, out: Array, collective: Any, x: Array | None, **op
     """A call into ``out``, which is what ``message`` loaded, and from there to the user."""
 
     def steps() -> Steps:
-        yield collective(x, out=out, **options, async_op=True)
+        yield partial(collective, x, out=out, **options)
         message.store(out)
 
     return Call(1, steps())

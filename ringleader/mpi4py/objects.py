@@ -6,6 +6,7 @@ Reductions fold whole objects in rank order where one rank has gathered them, as
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from functools import reduce as fold
 from itertools import accumulate
 from typing import Any
@@ -44,9 +45,9 @@ def bcast(world: Communicator, obj: Any, root: int = 0) -> Call:
 
 def _broadcast(world: Communicator, sent: Array, root: int) -> Steps:
     size = np.array([sent.size])
-    yield world.broadcast(size, root, async_op=True)
+    yield partial(world.broadcast, size, root)
     data = sent if world.rank == root else np.empty(int(size[0]), np.uint8)
-    yield world.broadcast(data, root, async_op=True)
+    yield partial(world.broadcast, data, root)
     return _load(data)
 
 
@@ -56,10 +57,10 @@ def gather(world: Communicator, sendobj: Any, root: int = 0) -> Call:
 
 def _gather(world: Communicator, x: Array, root: int) -> Steps:
     sizes = np.empty(world.size, np.int64)
-    yield world.allgather(np.array([x.size]), out=sizes, async_op=True)
+    yield partial(world.allgather, np.array([x.size]), out=sizes)
     counts = sizes.tolist()
     out = np.empty(sum(counts), np.uint8) if world.rank == root else None
-    yield world.gather(x, root, counts=counts, out=out, async_op=True)
+    yield partial(world.gather, x, root, counts=counts, out=out)
     return None if out is None else _loaded(out, counts)
 
 
@@ -79,11 +80,11 @@ def _scatter(world: Communicator, parts: list[Array] | None, root: int) -> Steps
     sizes = np.empty(world.size, np.int64)
     if parts is not None:
         sizes[:] = [part.size for part in parts]
-    yield world.broadcast(sizes, root, async_op=True)
+    yield partial(world.broadcast, sizes, root)
     counts = sizes.tolist()
     out = np.empty(counts[world.rank], np.uint8)
     x = np.concatenate(parts) if parts is not None else None
-    yield world.scatter(x, root, counts=counts, out=out, async_op=True)
+    yield partial(world.scatter, x, root, counts=counts, out=out)
     return _load(out)
 
 
@@ -92,10 +93,10 @@ def allgather(world: Communicator, sendobj: Any) -> Call:
 
     def steps() -> Steps:
         sizes = np.empty(world.size, np.int64)
-        yield world.allgather(np.array([x.size]), out=sizes, async_op=True)
+        yield partial(world.allgather, np.array([x.size]), out=sizes)
         counts = sizes.tolist()
         out = np.empty(sum(counts), np.uint8)
-        yield world.allgather(x, out=out, counts=counts, async_op=True)
+        yield partial(world.allgather, x, out=out, counts=counts)
         return _loaded(out, counts)
 
     return Call(2, steps())
@@ -107,12 +108,10 @@ def alltoall(world: Communicator, sendobj: Sequence[Any]) -> Call:
     def steps() -> Steps:
         sent = np.array([part.size for part in parts])
         sizes = np.empty(world.size, np.int64)
-        yield world.alltoall(sent, out=sizes, async_op=True)
+        yield partial(world.alltoall, sent, out=sizes)
         received = sizes.tolist()
         out = np.empty(sum(received), np.uint8)
-        yield world.alltoall(
-            np.concatenate(parts), out=out, counts=sent.tolist(), received=received, async_op=True
-        )
+        yield partial(world.alltoall, np.concatenate(parts), out=out, counts=sent.tolist(), received=received)
         return _loaded(out, received)
 
     return Call(2, steps())

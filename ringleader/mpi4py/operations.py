@@ -20,9 +20,9 @@ _UFUNCS = {
     MPI.LAND.handle: Op("land", np.logical_and),
     MPI.LOR.handle: Op("lor", np.logical_or),
     MPI.LXOR.handle: Op("lxor", np.logical_xor),
-    MPI.BAND.handle: Op("band", np.bitwise_and),
-    MPI.BOR.handle: Op("bor", np.bitwise_or),
-    MPI.BXOR.handle: Op("bxor", np.bitwise_xor),
+    MPI.BAND.handle: OPS["and"],
+    MPI.BOR.handle: OPS["or"],
+    MPI.BXOR.handle: OPS["xor"],
 }
 _NAMES = {MPI.MAXLOC.handle: "maxloc", MPI.MINLOC.handle: "minloc"}
 

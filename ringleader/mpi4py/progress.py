@@ -24,11 +24,11 @@ WATCH = 64  # turns between two looks at what other ranks report
 
 
 class Call(NamedTuple):
-    """A collective ready to start: ``steps`` yields the handles of its ``calls`` runtime calls, one after the
-    other, each when the one before is complete, and returns what the caller gets."""
+    """A collective ready to start: ``steps`` yields its ``calls`` runtime calls, functions that take ``async_op``,
+    each when the one before is complete, and returns what the caller gets."""
 
     calls: int
-    steps: Generator[Handle, None, Any]
+    steps: Generator[Callable[..., Any], None, Any]
 
 
 class Task:
@@ -45,7 +45,7 @@ class Task:
         """Go as far as possible without waiting."""
         while not self.done and (self.handle is None or self.handle.test()):
             try:
-                self.handle = next(self.steps)
+                self.handle = next(self.steps)(async_op=True)
                 self.to_start -= 1
             except StopIteration as end:
                 self.result = end.value
@@ -83,12 +83,11 @@ class Queue:
             task = self._add(Task(call))
             until(lambda: task.done, self)
             return task.require()
-        steps = call.steps
-        while True:
-            try:
-                next(steps).wait()
-            except StopIteration as end:
-                return end.value
+        try:
+            while True:
+                next(call.steps)(async_op=False)
+        except StopIteration as end:
+            return end.value
 
     def start(self, call: Call) -> Task:
         """Start it, with a request of MPI's that completes when it does."""

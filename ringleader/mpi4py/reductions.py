@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def reduce(
     out = received.elements(fold.dtype, received.count) if received not in (None, source) else None
 
     def steps() -> Steps:
-        yield world.reduce(x, fold.op, root, out=out, async_op=True)
+        yield partial(world.reduce, x, fold.op, root, out=out)
 
     return Call(1, steps())
 
@@ -63,7 +64,7 @@ def _everywhere(collective: Any, sendbuf: Any, recvbuf: Any, op: MPI.Op, apart: 
         x = x.copy()
 
     def steps() -> Steps:
-        yield collective(x, fold.op, out=out, async_op=True)
+        yield partial(collective, x, fold.op, out=out)
 
     return Call(1, steps())
 
@@ -94,11 +95,11 @@ def reduce_scatter(
 
     def steps() -> Steps:
         counts = np.empty(world.size, np.int64)
-        yield world.allgather(np.array([received.count]), out=counts, async_op=True)
+        yield partial(world.allgather, np.array([received.count]), out=counts)
         try:
             _add_up(world, source, received, counts.tolist())
         except ValueError as error:
-            yield world.refuse("reduce_scatter", str(error))
+            world.refuse("reduce_scatter", str(error))
         scattered = _scattered(world, source, received, counts.tolist(), op)
         assert scattered is not None
         yield from scattered.steps
@@ -118,7 +119,7 @@ def _scattered(
         x = x.copy()
 
     def steps() -> Steps:
-        yield world.reduce_scatter(x, fold.op, out=out, counts=counts, async_op=True)
+        yield partial(world.reduce_scatter, x, fold.op, out=out, counts=counts)
 
     return Call(1, steps())
 

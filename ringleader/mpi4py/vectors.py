@@ -7,6 +7,7 @@ own for a block of nothing. The data follow as bytes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def allgatherv(world: Communicator, sendbuf: Any, recvbuf: Any) -> Call:
     x = source.load() if source.items else np.empty(0, received.unit)
 
     def steps() -> Steps:
-        yield world.allgather(x, out=out, counts=counts, async_op=True)
+        yield partial(world.allgather, x, out=out, counts=counts)
         received.store(out)
 
     return Call(1, steps())
@@ -42,14 +43,14 @@ def gatherv(world: Communicator, sendbuf: Any, recvbuf: Any, root: int = 0) -> C
 
     def steps() -> Steps:
         sizes = np.empty((world.size, 2), np.int64)
-        yield world.allgather(_sizes(source), out=sizes, async_op=True)
+        yield partial(world.allgather, _sizes(source), out=sizes)
         if received is None:
-            yield world.gather(x, root, counts=sizes[:, 0].tolist(), async_op=True)
+            yield partial(world.gather, x, root, counts=sizes[:, 0].tolist())
             return
         if wrong := _mismatch(received, sizes):
-            yield world.refuse("gatherv", wrong)
+            world.refuse("gatherv", wrong)
         out = received.load()
-        yield world.gather(x, root, counts=sizes[:, 0].tolist(), out=_octets(out), async_op=True)
+        yield partial(world.gather, x, root, counts=sizes[:, 0].tolist(), out=_octets(out))
         received.store(out)
 
     return Call(2, steps())
@@ -65,12 +66,12 @@ def scatterv(world: Communicator, sendbuf: Any, recvbuf: Any, root: int = 0) -> 
 
     def steps() -> Steps:
         sizes = np.empty((world.size, 2), np.int64)
-        yield world.allgather(_sizes(received), out=sizes, async_op=True)
+        yield partial(world.allgather, _sizes(received), out=sizes)
         if sent is not None and (wrong := _mismatch(sent, sizes)):
-            yield world.refuse("scatterv", wrong)
+            world.refuse("scatterv", wrong)
         x = _octets(sent.load()) if sent is not None else None
         out = received.load() if store else np.empty(received.items, received.unit)
-        yield world.scatter(x, root, counts=sizes[:, 0].tolist(), out=_octets(out), async_op=True)
+        yield partial(world.scatter, x, root, counts=sizes[:, 0].tolist(), out=_octets(out))
         if store:
             received.store(out)
 
@@ -83,13 +84,13 @@ def alltoallv(world: Communicator, sendbuf: Any, recvbuf: Any) -> Call:
 
     def steps() -> Steps:
         sizes = np.empty((world.size, 2), np.int64)
-        yield world.alltoall(_sizes(sent), out=sizes, async_op=True)
+        yield partial(world.alltoall, _sizes(sent), out=sizes)
         if wrong := _mismatch(received, sizes):
-            yield world.refuse("alltoallv", wrong)
+            world.refuse("alltoallv", wrong)
         out = received.load()
         x = out.copy() if sent is received else sent.load()
-        yield world.alltoall(
-            _octets(x), out=_octets(out), counts=sent.octets, received=received.octets, async_op=True
+        yield partial(
+            world.alltoall, _octets(x), out=_octets(out), counts=sent.octets, received=received.octets
         )
         received.store(out)
 

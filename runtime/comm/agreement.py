@@ -23,6 +23,25 @@ GRACE = 5.0  # seconds within which a rank that is in a call answers a report
 FOREIGN = 1.0  # seconds of waiting after which a report about a later call is answered too
 
 
+class Calls:
+    """How many collective calls this rank has made on a communicator, and what the latest were."""
+
+    def __init__(self) -> None:
+        self.next = 0
+        self._signatures: dict[int, str] = {}
+
+    def enter(self, signature: str, digest: int) -> int:
+        """The number of a call that is made now."""
+        number, self.next = self.next, self.next + 1
+        self._signatures[number] = signature
+        self._signatures.pop(number - HISTORY, None)
+        return number
+
+    def signature(self, number: int) -> str | None:
+        """None if this rank has not made that call, or long ago."""
+        return self._signatures.get(number)
+
+
 @dataclass(frozen=True)
 class Report:
     """What a rank says about call ``number``: the signature of its call, or what is wrong with it.
@@ -42,33 +61,33 @@ class Report:
 class Agreement:
     """One communicator's view of who calls what."""
 
-    def __init__(self, transport: Transport, name: str, timeout: float) -> None:
-        self.transport, self.name, self.timeout = transport, name, timeout
-        self.signatures: dict[int, str] = {}
+    def __init__(self, transport: Transport, calls: Calls, name: str, timeout: float) -> None:
+        self.transport, self.calls, self.name, self.timeout = transport, calls, name, timeout
         self.reports: dict[int, dict[int, Report]] = defaultdict(dict)
         self.answered: set[int] = set()
         self.broken: str | None = None
         self.seen: float | None = None  # when the first report came in
         self.state = "has not made this call"  # what a rank that has left says
 
-    def enter(self, number: int, signature: str) -> None:
-        """A call starts: raise now if somebody has already reported about it or an earlier one."""
-        self._record(number, signature)
+    def enter(self, signature: str, digest: int) -> int:
+        """A call starts; its number. Raises now if somebody has already reported about it or an earlier one."""
+        self._require_whole()
+        number = self.calls.enter(signature, digest)
         self.listen()
         due = [k for k in self.reports if k <= number]
         if due:
             self._answer(min(due))
+        return number
 
-    def refuse(self, number: int, signature: str, error: str) -> NoReturn:
+    def refuse(self, signature: str, error: str) -> NoReturn:
         """This rank cannot make the call: its argument is wrong. Nothing has been sent."""
-        self._record(number, signature)
+        self._require_whole()
+        number = self.calls.enter(signature, 0)
         self.settle(Report(number, signature, error, started=False))
 
-    def _record(self, number: int, signature: str) -> None:
+    def _require_whole(self) -> None:
         if self.broken:
             raise CollectiveError(f"{self.broken}\nThis communicator cannot be used any more.")
-        self.signatures[number] = signature
-        self.signatures.pop(number - HISTORY, None)
 
     def watch(self, number: int | None, request: Request | None, waited: float, timeout: float) -> None:
         """Called now and then while waiting, for ``request``, in call ``number`` (None: point to point)."""
@@ -103,7 +122,7 @@ class Agreement:
         if number is None:  # point to point: the caller words the error, the other ranks are not in it
             kind = CollectiveTimeout if waited else RankLost
             raise kind(f"no answer after {waited:.0f} s" if waited else "that rank has finished or failed")
-        self.settle(Report(number, self.signatures[number], late=late), waited)
+        self.settle(Report(number, self.calls.signature(number) or "a call long ago", late=late), waited)
 
     def listen(self) -> None:
         for rank, report in self.transport.poll():
@@ -114,11 +133,11 @@ class Agreement:
     def _answer(self, number: int) -> NoReturn:
         """Somebody reported about call ``number``: say what this rank did in it, and raise with the rest."""
         late = all(r.late for r in self.reports[number].values())
-        signature = self.signatures.get(number)
+        signature = self.calls.signature(number)
         called = signature is not None
         if signature is None:
-            latest = max(self.signatures, default=None)
-            last = "no call" if latest is None else f"call {latest}, {self.signatures[latest]}"
+            latest = self.calls.next - 1
+            last = "no call" if latest < 0 else f"call {latest}, {self.calls.signature(latest)}"
             signature = f"{self.state}; its last was {last}"
         self.settle(Report(number, signature, late=late, called=called))
 
@@ -134,6 +153,8 @@ class Agreement:
         while len(heard) < transport.size:
             self.listen()
             silent = set(range(transport.size)) - set(heard)
+            if silent <= transport.dead():
+                break
             late = any(r.late for r in heard.values()) or silent <= transport.gone()
             if time.monotonic() - start > (min(GRACE, self.timeout) if late else self.timeout):
                 break

@@ -19,6 +19,7 @@ from ringleader.runtime.comm.transport import Sizes
 # What a message, a byte moved and a byte folded cost where nothing has been tuned: this runtime starts a
 # message from Python, which takes longer than the network does.
 UNTUNED = Model(alpha=30e-6, beta=1 / 3e9, gamma=1 / 5e9)
+Chooser = Callable[..., Choice]  # (collective, n, nbytes, ordered=..., equal=...)
 VENDOR, AUTO = "vendor", "auto"
 
 
@@ -27,7 +28,9 @@ class Call:
     """What a rank asks for, checked on that rank. ``schedule`` None: the vendor's own collective.
 
     ``signature``: what must be equal on all ranks; ``digest``: of it. ``buffers``: contiguous, views of the
-    user's arrays or copies; ``finish`` brings the result home and returns it.
+    user's arrays or copies; ``finish(divided)`` brings the result home, divides it if it is a mean and has not
+    been ``divided`` yet, and returns it. ``quick``: array, op and algorithm as given, if the next such call may
+    be recognised by them.
     """
 
     collective: str
@@ -38,16 +41,17 @@ class Call:
     root: int
     sizes: Sizes
     buffers: dict[str, NDArray[Any]]
-    finish: Callable[[], Any]
+    finish: Callable[[bool], Any]
+    quick: tuple[Any, ...] | None = None
 
 
 def choose(
     collective: str, algorithm: str | Schedule, n: int, root: int, nbytes: int, op: Op | None = None,
-    equal: bool = True, table: Table | None = None,
+    equal: bool = True, chooser: Chooser | None = None,
 ) -> Schedule | None:  # fmt: skip
     """The schedule to run; None: the vendor's own.
 
-    ``equal``: all blocks are equally large. ``table``: what "auto" asks. ValueError: unknown name, wrong rank
+    ``equal``: all blocks are equally large. ``chooser``: what "auto" asks. ValueError: unknown name, wrong rank
     count or root, not proved, or not fit for an operation that does not commute or for unequal blocks.
     """
     ordered = op is not None and not op.commutes
@@ -56,8 +60,7 @@ def choose(
     elif algorithm == VENDOR:
         return None
     elif algorithm == AUTO:
-        chosen = table.choose if table is not None else _untuned
-        schedule = chosen(collective, n, nbytes, ordered=ordered, equal=equal).build(collective, n, root)
+        schedule = (chooser or untuned)(collective, n, nbytes, ordered=ordered, equal=equal).build(collective, n, root)
     elif algorithm in algorithms(collective):
         schedule = build(collective, algorithm, n, root)
         if not find(collective, algorithm).built_in:
@@ -89,7 +92,8 @@ def _fitting(schedule: Schedule, collective: str, n: int, root: int) -> Schedule
     return schedule
 
 
-def _untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool) -> Choice:
+def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool) -> Choice:
+    """What "auto" asks where nothing has been tuned, for messages that Python sends."""
     return tuning.choose(collective, n, nbytes, UNTUNED, ordered, equal)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ringleader.collectives import COLLECTIVES, Schedule
 from ringleader.collectives.tuning import Table
-from ringleader.runtime.comm.agreement import Agreement
-from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of
-from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows
+from ringleader.runtime.comm.agreement import Agreement, Calls
+from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of, untuned
+from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows, usual
 from ringleader.runtime.comm.ops import Op, find_op
 from ringleader.runtime.comm.transport import Channel, Request, Transport
 from ringleader.runtime.comm.work import Work, place
+
+if TYPE_CHECKING:
+    from ringleader.runtime.comm.engine import NativeWork
 
 TIMEOUT = 300.0  # seconds that a call waits for other ranks before it says who is missing
 IN_FLIGHT = 32  # asynchronous calls under way at once; the next one waits for the oldest
@@ -26,21 +30,34 @@ class Handle:
     may be waited for in any order. Waiting for any call keeps all others of this rank moving."""
 
     def __init__(
-        self, comm: Caller, number: int, work: Work | None, finish: Callable[[], Any]
+        self, comm: Caller, number: int, work: Work | NativeWork | None, call: Call
     ) -> None:  # fmt: skip
         """Without ``work`` the call is already complete."""
-        self._comm, self._number, self._work, self._finish = comm, number, work, finish
+        self._comm, self._number, self._work, self._call = comm, number, work, call
         self._done = work is None
-        self._result: Any = finish() if work is None else None
+        self._awaited = False
+        self._result: Any = call.finish(False) if work is None else None
+
+    def __del__(self) -> None:
+        if not self._awaited and self._done:
+            warnings.warn(
+                f"rank {self._comm._transport.rank}: call {self._number} on communicator {self._comm.name!r}, "
+                f"{self._call.signature}, was started with async_op=True and never waited for. It is complete, "
+                "but was its result used before it was? Call wait() on what the call returned.",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
 
     def test(self) -> bool:
-        """Has it completed? Never blocks; call it now and then to keep the transfer moving."""
+        """Has it completed? Never blocks; over threads and MPI, call it now and then to keep the transfer
+        moving."""
+        self._awaited = True
         return self._advance() is None
 
     def wait(self, timeout: float | None = None) -> Any:
         """Block until it has completed; returns the array. CollectiveTimeout after ``timeout`` seconds
         (default: the communicator's)."""
-        self._comm._wait(self._advance, self._number, timeout)
+        self._awaited = True
+        self._comm._complete(self, timeout)
         return self._result
 
     def watch(self, waited: float = 0.0) -> None:
@@ -59,7 +76,7 @@ class Handle:
             return None
         blocked = self._work.advance()
         if blocked is None:
-            self._result, self._done = self._finish(), True
+            self._result, self._done = self._call.finish(self._work.divides), True
             self._comm._pending.remove(self)
         return blocked
 
@@ -72,9 +89,14 @@ class Caller:
         pending: list[Handle] | None = None, tuning: Table | None = None,
     ) -> None:  # fmt: skip
         self._transport, self.name, self.timeout = transport, name, timeout
-        self._agreement = Agreement(transport, name, timeout)
-        self._tuning = tuning
-        self._number = 0
+        self._engine = transport.engine
+        self._quick = self._engine.quick if self._engine else None
+        self._calls = self._engine.calls if self._engine else Calls()
+        self._agreement = Agreement(transport, self._calls, name, timeout)
+        self._tune(tuning)
+        self._limit = timeout  # of the native call under way
+        if self._engine:
+            self._engine.caller.watch = self._look
         self._pending: list[Handle] = [] if pending is None else pending  # of this rank, all communicators
         self._children: list[Caller] = []
 
@@ -93,7 +115,8 @@ class Caller:
             operation = None if op is None else find_op(op, layout.dtype)
             if operation and operation.divide and collective in ("scan", "exscan"):
                 raise ValueError(f"op 'mean' means nothing in {collective}; use 'sum' and divide")
-            return self._ready(collective, layout, operation, root, counts is None, algorithm, what)
+            quick = (x, op, algorithm) if collective == "allreduce" and out is None and usual(x) else None
+            return self._ready(collective, layout, operation, root, counts is None, algorithm, what, quick)
 
         return self._run(what or collective, check, async_op)
 
@@ -135,10 +158,10 @@ class Caller:
 
     def _ready(
         self, collective: str, layout: Layout, op: Op | None, root: int, equal: bool,
-        algorithm: str | Schedule, what: str | None,
+        algorithm: str | Schedule, what: str | None, quick: tuple[Any, ...] | None = None,
     ) -> Call:  # fmt: skip
         n = self._transport.size
-        schedule = choose(collective, algorithm, n, root, layout.nbytes, op, equal, self._tuning)
+        schedule = choose(collective, algorithm, n, root, layout.nbytes, op, equal, self._chooser)
         if schedule is None:
             refusal = self._transport.vendor_refuses(collective, layout.dtype, op, equal)
             if refusal:
@@ -146,40 +169,71 @@ class Caller:
         writes = schedule is None or program(schedule, self._transport.rank).writes_output
         buffers = layout.load(writes)
 
-        def finish() -> Any:
+        def finish(divided: bool) -> Any:
             result = layout.result(buffers)
-            if op is not None and op.divide and layout.gets:
+            if op is not None and op.divide and layout.gets and not divided:
                 np.divide(result, n, out=result)
             return result
 
         shown = root if COLLECTIVES[collective].rooted else None
         text, digest = signature(what or collective, layout.agreed, op.name if op else "", shown, schedule)
-        return Call(collective, schedule, text, digest, op, root, layout.sizes, buffers, finish)
+        return Call(collective, schedule, text, digest, op, root, layout.sizes, buffers, finish, quick)
 
     def _run(self, collective: str, check: Callable[[], Call], async_op: bool) -> Any:
         """Check the arguments, agree, start; wait unless asynchronous."""
-        number, self._number = self._number, self._number + 1
         try:
             call = check()
         except (TypeError, ValueError) as error:
             if self._transport.size == 1:
                 raise
-            self._agreement.refuse(number, collective, f"{type(error).__name__}: {error}")
+            self._agreement.refuse(collective, f"{type(error).__name__}: {error}")
         while len(self._pending) >= IN_FLIGHT:
             self._pending[0].wait()
-        self._agreement.enter(number, call.signature)
+        number = self._agreement.enter(call.signature, call.digest)
         if call.schedule is None:
             self._vendor(call, number)
-            handle = Handle(self, number, None, call.finish)
+            handle = Handle(self, number, None, call)
+        elif self._engine and (plan := self._engine.plan(call, self._transport.rank)):
+            if not async_op:
+                return call.finish(self._native(call, plan, number))
+            handle = Handle(self, number, self._engine.start(call, plan, number), call)
+            self._pending.append(handle)
         else:
             handle = self._start(call, call.schedule, number)
         return handle if async_op else handle.wait()
+
+    def _native(self, call: Call, plan: Any, number: int) -> bool:
+        assert self._engine is not None
+        self._limit = self.timeout
+        try:
+            return self._engine.run(call, plan, number)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _look(self, number: int, missing: int, waited: float) -> None:
+        """The engine has waited for some milliseconds: keep other calls moving, and raise if it waits in vain."""
+        assert self._engine is not None
+        for other in list(self._pending):
+            if isinstance(other._work, Work):
+                other._advance()
+        self._agreement.watch(number, self._engine.awaited(number, missing), waited, self._limit)
+
+    def _complete(self, handle: Handle, timeout: float | None) -> None:
+        if not isinstance(handle._work, Work) and handle._work is not None and not handle._done:
+            self._limit = self.timeout if timeout is None else timeout
+            try:
+                handle._work.wait()
+            except BaseException:
+                self._give_up()
+                raise
+        self._wait(handle._advance, handle._number, timeout)
 
     def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
         placed = place(program(schedule, self._transport.rank), call.sizes)
         channel = Channel(number, call.digest, synchronous=COLLECTIVES[call.collective].one_way)
         work = Work(self._transport, placed, call.buffers, ufunc_of(call.op), channel)
-        handle = Handle(self, number, work, call.finish)
+        handle = Handle(self, number, work, call)
         self._pending.append(handle)
         work.advance()
         return handle
@@ -189,7 +243,9 @@ class Caller:
         schedule = choose("barrier", AUTO, self._transport.size, 0, 0)
         assert schedule is not None
         nothing = {"output": np.empty(0)}
-        agreeing = replace(call, collective="barrier", op=None, sizes=0, buffers=nothing, finish=bool)
+        agreeing = replace(
+            call, collective="barrier", op=None, sizes=0, buffers=nothing, finish=lambda _: None
+        )
         self._start(agreeing, schedule, number).wait()
         self._transport.vendor(call.collective, call.buffers, call.op, call.root, call.sizes)
 
@@ -215,14 +271,23 @@ class Caller:
     def _give_up(self) -> None:
         """Something failed: nothing may write into the user's arrays any more."""
         for handle in [h for h in self._pending if h._comm is self]:
+            handle._awaited = True
             if handle._work is not None:
                 handle._work.cancel()
             self._pending.remove(handle)
 
+    def _tune(self, table: Table | None) -> None:
+        """From now on "auto" asks ``table``; None: what suits the transport."""
+        self._tuning = table
+        self._chooser = table.choose if table else self._engine.untuned if self._engine else untuned
+        if self._engine:
+            self._engine.forget()
+
     def _drain(self) -> None:
         """Complete what was started and never waited for, so that other ranks get their data."""
         while self._pending:
-            self._pending[0].wait()
+            handle = self._pending[0]
+            self._complete(handle, None)
 
     def _set_timeout(self, seconds: float) -> None:
         for comm in self._family():

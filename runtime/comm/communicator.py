@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from ringleader.collectives import Schedule
 from ringleader.runtime.comm.call import AUTO, read_tuning, to_table
 from ringleader.runtime.comm.caller import Caller
@@ -54,7 +54,7 @@ class Communicator(Caller):
 
     @property
     def transport(self) -> str:
-        """Name of the transport: "threads" or "mpi"."""
+        """What carries bytes: "threads", "mpi", "shm" (all ranks share memory) or "shm+mpi" (some do)."""
         return self._transport.name
 
     def __repr__(self) -> str:
@@ -72,6 +72,8 @@ class Communicator(Caller):
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
         sum by the number of ranks and refuses integers.
         """
+        if self._quick is not None and out is None and not async_op and self._quick(x, op, algorithm):
+            return x
         return self._call("allreduce", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
     def broadcast(
@@ -191,6 +193,18 @@ class Communicator(Caller):
         """
         return receive(self._transport, self._wait, out, source, tag)
 
+    # Memory
+
+    def empty(self, shape: int | Sequence[int], dtype: DTypeLike = np.float64) -> NDArray[Any]:
+        """A new array in memory that the other ranks of this node can read where it lies: collectives on it are
+        not copied first. Its contents are arbitrary.
+
+        Local: no other rank need do the same, and it is as good in every communicator as in this one. It is
+        freed with its last reference. MemoryError if there is not as much memory. Over transports that share no
+        memory it is an ordinary array.
+        """
+        return self._transport.empty([shape] if isinstance(shape, (int, np.integer)) else shape, dtype)
+
     # How "auto" chooses
 
     def use_tuning(self, path: str | Path | None) -> None:
@@ -206,7 +220,7 @@ class Communicator(Caller):
             np.frombuffer(b"".join(parts), np.uint8).copy() if parts else np.empty(lengths.sum(), np.uint8)
         )
         told = self.broadcast(whole).tobytes()
-        self._tuning = to_table(told[: lengths[0]].decode(), told[lengths[0] :].decode())
+        self._tune(to_table(told[: lengths[0]].decode(), told[lengths[0] :].decode()))
 
     # Groups
 
@@ -215,7 +229,7 @@ class Communicator(Caller):
 
         Collective. Ranks that pass None get None.
         """
-        number = self._number
+        number = self._calls.next
         self._transport.publish(number, (color, key))
         self._call("barrier", np.empty(0, np.uint8), what="split")
         transport = self._transport.split(number, color, key)

@@ -203,6 +203,11 @@ def _as_large_as_all(out: Array, counts: Sequence[int] | None, n: int) -> Array:
     return np.empty((rows, *out.shape[1:]), out.dtype)
 
 
+def usual(x: Any) -> bool:
+    """Can memory be taken as it is?"""
+    return type(x) is np.ndarray and x.flags.c_contiguous and x.flags.writeable and x.flags.aligned
+
+
 def usable(x: Any, name: str = "x") -> Array:
     """``x`` if it is an array that can be written. TypeError or ValueError says what to pass instead."""
     if not isinstance(x, np.ndarray):

@@ -155,6 +155,9 @@ class MpiTransport(Transport):
         while self.control.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
             yield status.source, self.control.recv(source=status.source)
 
+    def leave(self) -> None:
+        self.membership.leave()
+
     def gone(self) -> set[int]:
         left = self.membership.now()
         return {rank for rank, member in enumerate(self.world) if member in left}
@@ -163,10 +166,18 @@ class MpiTransport(Transport):
         """MPI_Comm_split exchanges the values itself."""
 
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
+        comm = self._split(color, order)
+        return None if comm is None else self.over(comm)
+
+    def _split(self, color: int | None, order: int) -> MPI.Intracomm | None:
         comm = self.comm.Split(MPI.UNDEFINED if color is None else color, order)
         if comm == MPI.COMM_NULL:
             return None
         assert isinstance(comm, MPI.Intracomm)
+        return comm
+
+    def over(self, comm: MPI.Intracomm) -> MpiTransport:
+        """The same kind of transport for the ranks of ``comm``. Collective over them."""
         return MpiTransport(comm, self.membership)
 
     def free(self) -> None:

@@ -30,20 +30,30 @@ OPS = {
         Op("max", np.maximum),
         Op("min", np.minimum),
         Op("mean", np.add, 0, divide=True),
+        Op("and", np.bitwise_and, -1),
+        Op("or", np.bitwise_or, 0),
+        Op("xor", np.bitwise_xor, 0),
     )
 }
 
 
+BITWISE = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
+BFLOAT16 = "bfloat16"  # ml_dtypes'; numpy itself sees mere bytes
+
+
 def find_op(op: str | Op, dtype: np.dtype[Any]) -> Op:
-    """The operation, checked against the dtype. ValueError: unknown name, or a mean of integers.
+    """The operation, checked against the dtype. ValueError: unknown name, a mean of integers, bits of floats.
 
     An operation of one's own may fold what it likes, structures as well."""
     if isinstance(op, str):
         if op not in OPS:
             raise ValueError(f"unknown op {op!r}; known: {', '.join(OPS)}")
         op = OPS[op]
-    if dtype.kind not in "biufc" and OPS.get(op.name) is op:
+    named = OPS.get(op.name) is op
+    if named and dtype.kind not in "biufc" and dtype.name != BFLOAT16:
         raise ValueError(f"op {op.name!r} needs numbers, not dtype {dtype}")
-    if op.divide and dtype.kind not in "fc":
+    if op.ufunc in BITWISE and dtype.kind not in "biu":
+        raise ValueError(f"op {op.name!r} works on bits, so it needs integers or booleans, not dtype {dtype}")
+    if op.divide and dtype.kind not in "fc" and dtype.name != BFLOAT16:
         raise ValueError(f"op 'mean' of {dtype} would lose the fraction; use 'sum', or a float dtype")
     return op

@@ -16,12 +16,14 @@ from ringleader.runtime.comm.caller import TIMEOUT
 from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.errors import CollectiveError, RankLost
 from ringleader.runtime.comm.threads import Hub, ThreadsTransport
+from ringleader.runtime.comm.transport import Transport
 
 # Who says how many ranks there are, the most specific first. SLURM_NTASKS is also set in a batch script.
 SIZE_VARIABLES = (
     "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
 )  # fmt: skip
 LAUNCHERS = ("OMPI_", "PMI_", "PMIX_", "MV2_", "SLURM_PROCID")  # prefixes of what launchers set
+TRANSPORT_VARIABLE = "RINGLEADER_TRANSPORT"  # shm (the default) or mpi
 TUNING_VARIABLE = "RINGLEADER_TUNING"  # a tuning table that "auto" asks; rank 0's counts
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
@@ -92,13 +94,35 @@ def _mpi(timeout: float) -> Communicator:
             )
         return _single(timeout)
     sys.excepthook = _abort_job
-    from ringleader.runtime.comm.mpi import MpiTransport
-
-    transport = MpiTransport(MPI.COMM_WORLD)
+    transport = _transport(MPI.COMM_WORLD)
     told = read_tuning(os.environ.get(TUNING_VARIABLE)) if transport.rank == 0 else None
     world = Communicator(transport, timeout=timeout, tuning=to_table(*MPI.COMM_WORLD.bcast(told)))
     atexit.register(_finish_mpi, world, transport)
     return world
+
+
+def _transport(world: Any) -> Transport:
+    """Shared memory where the engine is built and the ranks of a node can see each other's memory; MPI else."""
+    from ringleader.runtime.comm.mpi import MpiTransport
+
+    wanted = os.environ.get(TRANSPORT_VARIABLE, "shm")
+    if wanted not in ("shm", "mpi"):
+        raise ValueError(f"{TRANSPORT_VARIABLE}={wanted!r}: use shm or mpi")
+    try:
+        from ringleader.runtime.comm.shm import Home, ShmTransport
+    except ImportError as error:
+        problem = f"the engine is not built: {error}"
+    else:
+        problem = "" if wanted == "shm" else f"{TRANSPORT_VARIABLE}={wanted}"
+    if any(world.allgather(bool(problem))):
+        return MpiTransport(world)
+    try:
+        home = Home(world)
+    except RuntimeError as error:
+        problem = str(error)
+    if any(world.allgather(bool(problem))):
+        return MpiTransport(world)
+    return ShmTransport(world, home)
 
 
 def adopt(comm: Any) -> Communicator:
@@ -110,11 +134,12 @@ def adopt(comm: Any) -> Communicator:
     world = init()
     if comm.size == 1:
         return _single(world.timeout)
-    from ringleader.runtime.comm.mpi import MpiTransport
+    if isinstance(world._transport, ThreadsTransport):  # a world of one that others have joined since
+        from ringleader.runtime.comm.mpi import MpiTransport
 
-    # Ranks that MPI's world does not hold (they were spawned) have a list of their own.
-    membership = getattr(world._transport, "membership", None)
-    transport = MpiTransport(comm, membership)
+        transport: Transport = MpiTransport(comm)
+    else:
+        transport = world._transport.over(comm)
     adopted = Communicator(transport, comm.name, world.timeout, world._pending, world._tuning)
     world._children.append(adopted)
     return adopted
@@ -125,7 +150,7 @@ def release(communicator: Communicator) -> None:
     children = init()._children
     if communicator in children:
         children.remove(communicator)
-        communicator._transport.free()  # type: ignore[attr-defined]
+        communicator._transport.free()
 
 
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -146,7 +171,7 @@ def _finish_mpi(world: Communicator, transport: Any) -> None:
     """At exit: wait until all ranks are through, so that nobody waits for one that has left silently."""
     try:
         world._drain()
-        transport.membership.leave()
+        transport.leave()
         _stay(world, "has finished")
     except BaseException as error:
         _abort_job(type(error), error, error.__traceback__)

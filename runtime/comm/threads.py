@@ -142,6 +142,9 @@ class ThreadsTransport(Transport):
         while box:
             yield box.popleft()
 
+    def leave(self) -> None:
+        self.hub.leave(self.world[self.rank])
+
     def gone(self) -> set[int]:
         return {rank for rank, member in enumerate(self.world) if member in self.hub.gone}
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from ringleader.runtime.comm.ops import Op
+
+if TYPE_CHECKING:
+    from ringleader.runtime.comm.engine import Engine
 
 Bytes = NDArray[np.uint8]
 # Elements of a block, all being equal; or, by buffer, elements of each of its blocks.
@@ -85,6 +88,7 @@ class Transport(ABC):
     nodes: list[int]
     max_message: int = MAX_MESSAGE
     watch_every: int = 1  # turns of a waiting loop between two looks at the control channel
+    engine: Engine | None = None  # runs calls natively where it can
 
     def isend(self, view: Bytes, peer: int, channel: Channel, whole: bool = False) -> Request:
         """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done.
@@ -121,16 +125,36 @@ class Transport(ABC):
         """What has arrived on the control channel since the last call, as (rank, object)."""
 
     @abstractmethod
+    def leave(self) -> None:
+        """This rank makes no more calls, on no communicator."""
+
+    @abstractmethod
     def gone(self) -> set[int]:
         """Ranks that have finished or failed, so that no message from them will come any more."""
+
+    def dead(self) -> set[int]:
+        """Of those, the ranks that are known to have ended without a word, so that they will not answer either."""
+        return set()
 
     @abstractmethod
     def publish(self, key: int, value: Any) -> None:
         """Before the barrier inside a split: make ``value`` known to all ranks under ``key``."""
 
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        """An array that the other ranks of the node can read where it lies, if the transport shares memory."""
+        return np.empty(shape, dtype)
+
     @abstractmethod
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
         """After that barrier: the transport of all ranks with this color, ordered by (order, rank)."""
+
+    def over(self, comm: Any) -> Transport:
+        """The same kind of transport for the ranks of an MPI communicator. Collective over them."""
+        raise RuntimeError(f"transport {self.name!r} knows no MPI communicators")
+
+    def free(self) -> None:
+        """Give back what ``over`` made. Collective; no call may be under way."""
+        raise RuntimeError(f"transport {self.name!r} was not made by over()")
 
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         """Why the communication library's own collective cannot do this; None if it can."""

@@ -15,7 +15,10 @@ from ringleader.runtime.comm.transport import Sizes
 
 Array = NDArray[Any]
 PIECE = 1 << 30  # bytes that a call moves at most; MPI counts are 32-bit
-_MPI_OPS = {"sum": MPI.SUM, "mean": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN}
+_MPI_OPS = {
+    "sum": MPI.SUM, "mean": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN,
+    "and": MPI.BAND, "or": MPI.BOR, "xor": MPI.BXOR,
+}  # fmt: skip
 
 
 def refuses(collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:

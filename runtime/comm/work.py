@@ -79,6 +79,8 @@ def _offsets(sizes: Sizes, k: int) -> Callable[[str, int], int]:
 class Work:
     """A program in flight on one rank. ``buffers``: 1-d contiguous arrays of one dtype by name."""
 
+    divides = False  # a mean is divided by whoever waits for it
+
     def __init__(
         self, transport: Transport, placed: Placed, buffers: dict[str, NDArray[Any]],
         ufunc: Callable[..., Any], channel: Channel,

@@ -1,0 +1,285 @@
+#include "device.h"
+
+#include <algorithm>
+
+namespace ringleader {
+
+Device::Device(Arena& arena, int index, int size) : arena_(arena), index_(index), size_(size), peers_(size) {
+    rings_ = arena.allocate(static_cast<size_t>(size) * sizeof(Ring));
+    std::memset(arena.at(rings_), 0, static_cast<size_t>(size) * sizeof(Ring));
+    spares_ = arena.allocate(kSpares * kSpare);
+    pieces_ = arena.allocate(kPieces * kPiece);
+    for (size_t i = kSpares; i-- > 0;) free_spares_.push_back(spares_ + i * kSpare);
+    for (size_t i = kPieces; i-- > 0;) free_pieces_.push_back(pieces_ + i * kPiece);
+}
+
+void Device::connect(std::vector<Neighbour*> neighbours, const std::vector<size_t>& rings_to_me) {
+    neighbours_ = std::move(neighbours);
+    for (int p = 0; p < size_; ++p) {
+        peers_[p].out = reinterpret_cast<Ring*>(arena_.at(ring_to(p)));
+        peers_[p].in = reinterpret_cast<Ring*>(neighbours_[p]->at(rings_to_me[p]));
+    }
+}
+
+// Rings
+
+bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t count) {
+    if (peer.sent - peer.seen_taken == kSlots) {
+        peer.seen_taken = peer.out->taken.load(std::memory_order_acquire);
+        if (peer.sent - peer.seen_taken == kSlots) return false;
+    }
+    Slot& slot = peer.out->slots[peer.sent % kSlots];
+    slot.header = header;
+    char* to = slot.payload;
+    for (size_t i = 0; i < count; ++i) {
+        std::memcpy(to, spans[i].at, spans[i].bytes);
+        to += spans[i].bytes;
+    }
+    slot.turn.store(++peer.sent, std::memory_order_release);
+    return true;
+}
+
+void Device::post(int to, const Header& header, const Span* spans = nullptr, size_t count = 0) {
+    Peer& peer = peers_[to];
+    if (peer.waiting.empty() && place(peer, header, spans, count)) return;
+    std::vector<char> payload;
+    for (size_t i = 0; i < count; ++i) payload.insert(payload.end(), spans[i].at, spans[i].at + spans[i].bytes);
+    peer.waiting.emplace_back(header, std::move(payload));
+}
+
+void Device::drain() {
+    for (int p = 0; p < size_; ++p) {
+        Peer& peer = peers_[p];
+        while (!peer.waiting.empty()) {
+            auto& [header, payload] = peer.waiting.front();
+            Span span{payload.data(), payload.size()};
+            if (!place(peer, header, &span, 1)) break;
+            peer.waiting.pop_front();
+        }
+        for (;;) {
+            Slot& slot = peer.in->slots[peer.read % kSlots];
+            if (slot.turn.load(std::memory_order_acquire) != peer.read + 1) break;
+            handle(p, slot.header, slot.payload);
+            peer.in->taken.store(++peer.read, std::memory_order_release);
+        }
+    }
+}
+
+void Device::progress() {
+    std::lock_guard lock(mutex_);
+    drain();
+}
+
+// What comes in
+
+void Device::handle(int peer, const Header& header, const char* payload) {
+    switch (header.kind) {
+        case Kind::eager:
+        case Kind::announce:
+            if (Receive* receive = find_receive(peer, header)) {
+                posted_.erase(std::find(posted_.begin(), posted_.end(), receive));
+                match(*receive, peer, header, payload);
+            } else {
+                size_t bytes = header.kind == Kind::eager ? header.bytes : 0;
+                unexpected_.push_back({peer, header, {payload, payload + bytes}});
+            }
+            break;
+        case Kind::grant:
+            if (auto send = sends_.find(header.request); send != sends_.end()) {
+                send->second->granted = true;
+                send->second->receiver = header.place;
+            }
+            break;
+        case Kind::piece: {
+            Header reply{Kind::released, 0, 0, 0, 0, header.place, 0, 0};
+            if (auto entry = granted_.find(header.request); entry != granted_.end())
+                entry->second->arrived.push_back({neighbours_[peer]->at(header.place), header.bytes, header.position,
+                                                  peer, reply});
+            else
+                post(peer, reply);  // its receive was cancelled
+            break;
+        }
+        case Kind::finished:
+            if (auto block = lent_.find(header.request); block != lent_.end()) {
+                free_spares_.push_back(block->second);
+                lent_.erase(block);
+            }
+            if (auto send = sends_.find(header.request); send != sends_.end()) {
+                send->second->done = true;
+                sends_.erase(send);
+            }
+            break;
+        case Kind::released:
+            free_pieces_.push_back(header.place);
+            break;
+    }
+}
+
+bool Device::accepts(const Receive& receive, int peer, const Header& header) const {
+    return receive.context == header.context && (receive.peer == kAny || receive.peer == peer) &&
+           (receive.any_key || receive.key == header.key);
+}
+
+Receive* Device::find_receive(int peer, const Header& header) {
+    for (Receive* receive : posted_)
+        if (accepts(*receive, peer, header)) return receive;
+    return nullptr;
+}
+
+void Device::match(Receive& receive, int peer, const Header& header, const char* payload) {
+    receive.matched = true;
+    receive.peer = peer;
+    receive.key = header.key;
+    const Header finished{Kind::finished, 0, 0, 0, header.request, 0, 0, 0};
+    const bool silent = header.kind == Kind::eager && !header.position;
+    if (header.length != receive.total) {
+        receive.wrong_length = receive.done = true;
+        receive.total = header.length;
+        if (!silent) post(peer, finished);
+    } else if (header.kind == Kind::eager) {
+        if (header.bytes) std::memcpy(receive.inside, payload, header.bytes);
+        receive.arrived.push_back({receive.inside, header.bytes, 0, silent ? kAny : peer, finished});
+    } else if (header.place != Arena::kNowhere) {
+        receive.arrived.push_back({neighbours_[peer]->at(header.place), header.length, 0, peer, finished});
+    } else {
+        receive.number = ++numbers_;
+        granted_[receive.number] = &receive;
+        post(peer, {Kind::grant, 0, 0, 0, header.request, receive.number, 0, 0});
+    }
+}
+
+// Requests
+
+void Device::start(Send& send) {
+    std::lock_guard lock(mutex_);
+    for (const Span& span : send.spans) send.total += span.bytes;
+    send.number = ++numbers_;
+    Header header{Kind::announce, send.context, send.key, send.total, send.number, Arena::kNowhere, 0, 0};
+    if (send.total <= kInline) {
+        header.kind = Kind::eager;
+        header.bytes = send.total;
+        header.position = send.synchronous;
+        if (send.synchronous) sends_[send.number] = &send;
+        post(send.peer, header, send.spans.data(), send.spans.size());
+        send.done = !send.synchronous;
+        return;
+    }
+    size_t there = send.spans.size() == 1 ? arena_.find(send.spans[0].at, send.total) : Arena::kNowhere;
+    if (there != Arena::kNowhere) {
+        header.place = there;
+    } else if (send.total <= kSpare && !free_spares_.empty()) {
+        header.place = free_spares_.back();
+        free_spares_.pop_back();
+        lent_[send.number] = header.place;
+        char* to = arena_.at(header.place);
+        for (const Span& span : send.spans) {
+            std::memcpy(to, span.at, span.bytes);
+            to += span.bytes;
+        }
+        send.done = !send.synchronous;
+    }
+    if (!send.done) sends_[send.number] = &send;
+    post(send.peer, header);
+}
+
+bool Device::advance(Send& send) {
+    std::unique_lock lock(mutex_);
+    drain();
+    while (send.granted && !send.done && !free_pieces_.empty()) {
+        const size_t block = free_pieces_.back(), bytes = std::min(kPiece, send.total - send.passed);
+        free_pieces_.pop_back();
+        lock.unlock();
+        size_t skip = send.passed, room = bytes;
+        char* to = arena_.at(block);
+        for (const Span& span : send.spans) {
+            if (skip >= span.bytes) {
+                skip -= span.bytes;
+                continue;
+            }
+            const size_t part = std::min(span.bytes - skip, room);
+            std::memcpy(to, span.at + skip, part);
+            to += part;
+            room -= part;
+            skip = 0;
+            if (!room) break;
+        }
+        lock.lock();
+        post(send.peer, {Kind::piece, 0, 0, send.total, send.receiver, block, send.passed, bytes});
+        send.passed += bytes;
+        if (send.passed == send.total) {
+            send.done = true;
+            sends_.erase(send.number);
+        }
+        drain();
+    }
+    return send.done;
+}
+
+void Device::start(Receive& receive) {
+    std::lock_guard lock(mutex_);
+    for (auto message = unexpected_.begin(); message != unexpected_.end(); ++message) {
+        if (!accepts(receive, message->peer, message->header)) continue;
+        match(receive, message->peer, message->header, message->payload.data());
+        unexpected_.erase(message);
+        return;
+    }
+    posted_.push_back(&receive);
+}
+
+std::vector<Piece> Device::collect(Receive& receive) {
+    std::lock_guard lock(mutex_);
+    drain();
+    return std::exchange(receive.arrived, {});
+}
+
+bool Device::acknowledge(Receive& receive, const std::vector<Piece>& pieces) {
+    if (pieces.empty()) return receive.done;
+    std::lock_guard lock(mutex_);
+    for (const Piece& piece : pieces) {
+        if (piece.from != kAny) post(piece.from, piece.reply);
+        receive.received += piece.bytes;
+    }
+    if (receive.received == receive.total) {
+        receive.done = true;
+        granted_.erase(receive.number);
+    }
+    return receive.done;
+}
+
+void Device::cancel(Send& send) {
+    std::lock_guard lock(mutex_);
+    sends_.erase(send.number);
+}
+
+void Device::cancel(Receive& receive) {
+    std::lock_guard lock(mutex_);
+    posted_.erase(std::remove(posted_.begin(), posted_.end(), &receive), posted_.end());
+    granted_.erase(receive.number);
+    for (const Piece& piece : receive.arrived)
+        if (piece.from != kAny) post(piece.from, piece.reply);
+    receive.arrived.clear();
+}
+
+bool Device::probe(uint32_t context, int& peer, uint64_t& key, size_t& length) {
+    std::lock_guard lock(mutex_);
+    drain();
+    for (const Unexpected& message : unexpected_) {
+        if (message.header.context != context) continue;
+        peer = message.peer;
+        key = message.header.key;
+        length = message.header.length;
+        return true;
+    }
+    return false;
+}
+
+void Device::forget(uint32_t first, uint32_t last) {
+    std::lock_guard lock(mutex_);
+    drain();
+    auto old = [&](const Unexpected& message) {
+        return message.header.context >= first && message.header.context < last;
+    };
+    unexpected_.erase(std::remove_if(unexpected_.begin(), unexpected_.end(), old), unexpected_.end());
+}
+
+}  // namespace ringleader

@@ -1,0 +1,30 @@
+// The kernels for processors with AVX-512 (F, BW, VL, DQ) and FMA. Headers come before the target is set: their inline
+// functions must stay fit for every processor, because the linker keeps one copy of each for the whole program.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "fold_kernels.h"
+
+#define LEVEL 2
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,fma,f16c")
+#endif
+
+namespace ringleader::avx512 {
+#include "fold_kernels.inc"
+}
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

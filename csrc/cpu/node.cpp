@@ -1,0 +1,70 @@
+#include "node.h"
+
+#include <algorithm>
+#include <mutex>
+#include <sched.h>
+#include <unistd.h>
+
+#include "wait.h"
+
+namespace ringleader {
+
+namespace {
+
+// Arenas of this process, by file descriptor: ranks may be threads.
+std::mutex own_mutex;
+std::map<int64_t, const Arena*> own_arenas;
+
+int cores() {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+}  // namespace
+
+Node::Node(int index, int size, size_t bytes)
+    : arena_(bytes), head_(arena_.allocate(sizeof(Head))), device_(arena_, index, size) {
+    auto* head = new (arena_.at(head_)) Head{};
+    head->rings.store(device_.ring_to(0));
+    std::lock_guard lock(own_mutex);
+    own_arenas[arena_.fd()] = &arena_;
+}
+
+Node::~Node() {
+    std::lock_guard lock(own_mutex);
+    own_arenas.erase(arena_.fd());
+}
+
+Address Node::address() const {
+    return {getpid(), arena_.fd(), arena_.size(), head_};
+}
+
+void Node::connect(const std::vector<Address>& addresses) {
+    std::vector<Neighbour*> neighbours;
+    std::vector<size_t> rings;
+    const size_t mine = static_cast<size_t>(device_.index()) * sizeof(Ring);
+    for (const Address& address : addresses) {
+        const Arena* own = nullptr;
+        if (address.pid == getpid()) {
+            std::lock_guard lock(own_mutex);
+            own = own_arenas.at(address.fd);
+        }
+        neighbours_.push_back(std::make_unique<Neighbour>(address, own));
+        neighbours.push_back(neighbours_.back().get());
+        heads_.push_back(address.start);
+        rings.push_back(head(static_cast<int>(heads_.size()) - 1).rings.load() + mine);
+    }
+    device_.connect(neighbours, rings);
+    // Ranks that share cores must let each other run.
+    spins_before_yield = static_cast<int>(addresses.size()) <= cores() ? 1000 : 20;
+}
+
+Node::Head& Node::head(int index) const {
+    return *reinterpret_cast<Head*>(neighbours_[index]->at(heads_[index]));
+}
+
+void Node::leave() { head(device_.index()).left.store(1, std::memory_order_release); }
+
+bool Node::left(int index) const { return head(index).left.load(std::memory_order_acquire) != 0; }
+
+}  // namespace ringleader

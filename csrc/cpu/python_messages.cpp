@@ -1,0 +1,138 @@
+// Node and point-to-point messages for Python.
+#include "python.h"
+
+namespace ringleader {
+
+namespace {
+
+// A message under way; keeps the array that it is read from or written to.
+class Message {
+public:
+    Message(std::shared_ptr<Caller> caller, py::buffer view, bool is_receive, int peer, Group::Purpose purpose,
+            uint64_t key, bool any_key, bool synchronous)
+        : caller_(std::move(caller)), info_(view.request(is_receive)), is_receive_(is_receive) {
+        auto* at = static_cast<char*>(info_.ptr);
+        const auto bytes = static_cast<size_t>(info_.size * info_.itemsize);
+        const Group& group = caller_->group;
+        const int there = peer == kAny ? kAny : group.members().at(static_cast<size_t>(peer));
+        if (is_receive) {
+            receive_.peer = there;
+            receive_.context = group.context(purpose);
+            receive_.key = key;
+            receive_.any_key = any_key;
+            receive_.total = bytes;
+            at_ = at;
+            device().start(receive_);
+        } else {
+            send_.peer = there;
+            send_.context = group.context(purpose);
+            send_.key = key;
+            send_.synchronous = synchronous;
+            send_.spans = {{at, bytes}};
+            device().start(send_);
+        }
+    }
+    ~Message() { cancel(); }
+
+    bool test() {
+        if (done_) return true;
+        if (is_receive_) {
+            auto consume = [this](const char* from, size_t bytes, size_t position) {
+                std::memcpy(at_ + position, from, bytes);
+            };
+            py::gil_scoped_release unlocked;
+            done_ = device().advance(receive_, consume);
+        } else {
+            py::gil_scoped_release unlocked;
+            done_ = device().advance(send_);
+        }
+        if (receive_.wrong_length)
+            throw std::runtime_error("a message of " + std::to_string(receive_.total) + " bytes came for a receive of " +
+                                     std::to_string(info_.size * info_.itemsize));
+        return done_;
+    }
+    void cancel() {
+        if (done_) return;
+        done_ = true;
+        is_receive_ ? device().cancel(receive_) : device().cancel(send_);
+    }
+    // Rank that it is from or for; kAny until a receive from anyone has matched.
+    int peer() const {
+        const int there = is_receive_ ? receive_.peer : send_.peer;
+        const auto& members = caller_->group.members();
+        for (size_t r = 0; r < members.size(); ++r)
+            if (members[r] == there) return static_cast<int>(r);
+        return kAny;
+    }
+    uint64_t key() const { return is_receive_ ? receive_.key : send_.key; }
+
+private:
+    Device& device() { return caller_->group.device(); }
+
+    std::shared_ptr<Caller> caller_;
+    py::buffer_info info_;
+    const bool is_receive_;
+    bool done_ = false;
+    char* at_ = nullptr;
+    Send send_;
+    Receive receive_;
+};
+
+py::array empty(std::shared_ptr<Node> node, const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
+    auto bytes = static_cast<size_t>(dtype.itemsize());
+    for (py::ssize_t length : shape) {
+        if (length < 0) throw std::invalid_argument("negative dimensions are not allowed");
+        if (__builtin_mul_overflow(bytes, static_cast<size_t>(length), &bytes)) throw std::bad_alloc();
+    }
+    const size_t offset = node->arena().allocate(bytes);
+    struct Owner {
+        std::shared_ptr<Node> node;
+        size_t offset;
+    };
+    py::capsule owner(new Owner{node, offset}, [](void* pointer) {
+        auto* owned = static_cast<Owner*>(pointer);
+        owned->node->arena().release(owned->offset);
+        delete owned;
+    });
+    return py::array(dtype, shape, {}, node->arena().at(offset), owner);
+}
+
+using Told = std::tuple<int64_t, int64_t, uint64_t, uint64_t>;
+
+}  // namespace
+
+void bind_messages(py::module_& m) {
+    py::enum_<Group::Purpose>(m, "Purpose")
+        .value("collective", Group::collective)
+        .value("direct", Group::direct_messages)
+        .value("control", Group::control);
+    py::class_<Node, std::shared_ptr<Node>>(m, "Node")
+        .def(py::init<int, int, size_t>(), py::arg("index"), py::arg("size"), py::arg("bytes"))
+        .def("address", [](const Node& node) {
+            const Address a = node.address();
+            return Told{a.pid, a.fd, a.size, a.start};
+        })
+        .def("connect", [](Node& node, const std::vector<Told>& told) {
+            std::vector<Address> addresses;
+            for (auto [pid, fd, size, start] : told) addresses.push_back({pid, fd, size, start});
+            node.connect(addresses);
+        })
+        .def("leave", &Node::leave)
+        .def("left", &Node::left)
+        .def("dead", &Node::dead)
+        .def("progress", [](Node& node) { node.device().progress(); }, py::call_guard<py::gil_scoped_release>())
+        .def("holds", [](Node& node, const py::array& x) {
+            return node.arena().find(x.data(), static_cast<size_t>(x.nbytes())) != Arena::kNowhere;
+        })
+        .def("empty", &empty, py::arg("shape"), py::arg("dtype"));
+    py::class_<Message>(m, "Message")
+        .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool>(),
+             py::arg("caller"), py::arg("view"), py::arg("is_receive"), py::arg("peer"), py::arg("purpose"),
+             py::arg("key"), py::arg("any_key") = false, py::arg("synchronous") = false)
+        .def("test", &Message::test)
+        .def("cancel", &Message::cancel)
+        .def_property_readonly("peer", &Message::peer)
+        .def_property_readonly("key", &Message::key);
+}
+
+}  // namespace ringleader
