@@ -140,7 +140,7 @@ def adopt(comm: Any) -> Communicator:
         transport: Transport = MpiTransport(comm)
     else:
         transport = world._transport.over(comm)
-    adopted = Communicator(transport, comm.name, world.timeout, world._pending, world._tuning)
+    adopted = Communicator(transport, comm.name or "unnamed", world.timeout, world._pending, world._tuning)
     world._children.append(adopted)
     return adopted
 
