@@ -32,13 +32,14 @@ _QUEUE = MPI.Comm.Create_keyval()
 
 def queue_of(comm: MPI.Comm) -> Queue:
     """Made, collectively, the first time. MPI.Exception: the communicator is null."""
-    queue = comm.Get_attr(_QUEUE)
+    queue: Any = comm.Get_attr(_QUEUE)
     if queue is None:
         world = init()
         whole = comm == MPI.COMM_WORLD and world.size == comm.size
         queue = Queue(world if whole else adopt(MPI.Intracomm(comm)))
         comm.Set_attr(_QUEUE, queue)
-    return queue  # type: ignore[no-any-return]
+    assert isinstance(queue, Queue)
+    return queue
 
 
 def _blocking(name: str, make: Callable[..., Call | None]) -> Any:
@@ -103,7 +104,7 @@ class Collectives:
             release(queue.world)
 
 
-_BUFFERS = {
+_BUFFERS: dict[str, Callable[..., Call | None]] = {
     "barrier": calls.barrier, "bcast": calls.bcast, "gather": calls.gather, "gatherv": vectors.gatherv,
     "scatter": calls.scatter, "scatterv": vectors.scatterv, "allgather": calls.allgather,
     "allgatherv": vectors.allgatherv, "alltoall": calls.alltoall, "alltoallv": vectors.alltoallv,
@@ -111,7 +112,7 @@ _BUFFERS = {
     "reduce_scatter_block": reductions.reduce_scatter_block, "reduce_scatter": reductions.reduce_scatter,
     "scan": reductions.scan, "exscan": reductions.exscan,
 }  # fmt: skip
-_OBJECTS = {
+_OBJECTS: dict[str, Callable[..., Call | None]] = {
     "barrier": calls.barrier, "bcast": objects.bcast, "gather": objects.gather, "scatter": objects.scatter,
     "allgather": objects.allgather, "alltoall": objects.alltoall, "reduce": objects.reduce,
     "allreduce": objects.allreduce, "scan": objects.scan, "exscan": objects.exscan,
@@ -129,7 +130,7 @@ class Comm(Passing, MPI.Comm):
     """mpi4py's Comm; a plain one has mpi4py's collectives."""
 
 
-class Intracomm(Collectives, Comm, MPI.Intracomm):  # type: ignore[misc]
+class Intracomm(Collectives, Comm, MPI.Intracomm):
     """mpi4py's Intracomm with our collectives."""
 
     def __reduce__(self) -> Any:
@@ -140,23 +141,23 @@ class Intracomm(Collectives, Comm, MPI.Intracomm):  # type: ignore[misc]
         return super().__reduce__()
 
 
-class Topocomm(Intracomm, MPI.Topocomm):  # type: ignore[misc]
+class Topocomm(Intracomm, MPI.Topocomm):
     """mpi4py's Topocomm with our collectives."""
 
 
-class Cartcomm(Topocomm, MPI.Cartcomm):  # type: ignore[misc]
+class Cartcomm(Topocomm, MPI.Cartcomm):
     """mpi4py's Cartcomm with our collectives."""
 
 
-class Graphcomm(Topocomm, MPI.Graphcomm):  # type: ignore[misc]
+class Graphcomm(Topocomm, MPI.Graphcomm):
     """mpi4py's Graphcomm with our collectives."""
 
 
-class Distgraphcomm(Topocomm, MPI.Distgraphcomm):  # type: ignore[misc]
+class Distgraphcomm(Topocomm, MPI.Distgraphcomm):
     """mpi4py's Distgraphcomm with our collectives."""
 
 
-class Intercomm(Comm, MPI.Intercomm):  # type: ignore[misc]
+class Intercomm(Comm, MPI.Intercomm):
     """mpi4py's Intercomm; its collectives are mpi4py's, and counted as passed on."""
 
 
@@ -175,7 +176,7 @@ _FACES: dict[type, type] = {
 
 
 for _real, _ours in _FACES.items():
-    _ours.__new__ = _checking(_real)  # type: ignore[assignment]
+    _ours.__new__ = _checking(_real)  # type: ignore[method-assign]
 
 
 def face(given: Any) -> Any:

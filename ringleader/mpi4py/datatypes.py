@@ -7,6 +7,7 @@ that, repeated, makes the signature. It is unique, hence equal on two ranks exac
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,21 +49,29 @@ def kind_of(datatype: MPI.Datatype) -> Kind:
     if (known := _predefined.get(datatype.handle)) is not None:
         return known
     if not datatype.is_predefined:
-        kind = datatype.Get_attr(_KEY)
-        if kind is None:
-            kind = _describe(datatype, predefined=False)
-            datatype.Set_attr(_KEY, kind)
-        return kind  # type: ignore[no-any-return]
-    kind = _describe(MPI.Datatype(datatype), predefined=True)
-    return _predefined.setdefault(datatype.handle, kind)
+        derived: Any = datatype.Get_attr(_KEY)
+        if derived is None:
+            derived = _describe(datatype, predefined=False)
+            datatype.Set_attr(_KEY, derived)
+        assert isinstance(derived, Kind)
+        return derived
+    return _predefined.setdefault(datatype.handle, _describe(datatype, predefined=True))
+
+
+class _Duplicate(MPI.Datatype):
+    """Ours, so that the user may free a datatype while a collective on it is under way."""
+
+    def __del__(self) -> None:
+        if self != MPI.DATATYPE_NULL and not MPI.Is_finalized():
+            self.Free()
 
 
 def _describe(datatype: MPI.Datatype, predefined: bool) -> Kind:
     size, (lb, extent) = datatype.Get_size(), datatype.Get_extent()
     unit, per_item = _period(_basics(datatype), size)
     plain = predefined and lb == 0 and size == extent
-    # A Kind that is kept with a derived datatype must not keep that datatype's Python object in turn.
-    return Kind(MPI.Datatype(datatype), size, lb, extent, unit, per_item, plain, predefined)
+    own = MPI.Datatype(datatype) if predefined else _Duplicate(datatype.Dup())
+    return Kind(own, size, lb, extent, unit, per_item, plain, predefined)
 
 
 def _basics(datatype: MPI.Datatype) -> list[tuple[np.dtype[Any], int]]:
@@ -115,8 +124,6 @@ def _period(runs: list[tuple[np.dtype[Any], int]], size: int) -> tuple[np.dtype[
 
 def hash_of(what: object) -> int:
     """A number that is the same on all ranks for what reads the same, never 0."""
-    import zlib
-
     return zlib.crc32(repr(what).encode()) or 1
 
 

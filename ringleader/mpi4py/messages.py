@@ -232,6 +232,8 @@ def _integral(value: Any) -> bool:
 
 def _parts(spec: Any, pairs: tuple[type, ...]) -> tuple[Any, Any, Any, Any]:
     """Buffer, counts, displacements, datatype. ``pairs``: what (count, displacement) may be."""
+    count: Any
+    displ: Any
     if not isinstance(spec, (list, tuple)):
         if not _is_buffer(spec):
             raise TypeError("message: expecting buffer or list/tuple")
@@ -240,11 +242,11 @@ def _parts(spec: Any, pairs: tuple[type, ...]) -> tuple[Any, Any, Any, Any]:
         buffer, count = spec
         if isinstance(count, (MPI.Datatype, str)):
             return buffer, None, None, count
-        count, displ = count if isinstance(count, pairs) else (count, None)
+        count, displ = tuple(count) if isinstance(count, pairs) else (count, None)
         return buffer, count, displ, None
     if len(spec) == 3:
         buffer, count, datatype = spec
-        count, displ = count if isinstance(count, pairs) else (count, None)
+        count, displ = tuple(count) if isinstance(count, pairs) else (count, None)
         return buffer, count, displ, datatype
     if len(spec) == 4:
         return spec[0], spec[1], spec[2], spec[3]
@@ -292,7 +294,7 @@ def _null_or_kind(datatype: MPI.Datatype) -> Kind:
 def _memory(buffer: Any, readonly: bool) -> Memory:
     if isinstance(buffer, np.ndarray) and buffer.flags.f_contiguous and not buffer.flags.c_contiguous:
         buffer = buffer.T  # the same memory, in the order that it lies in
-    raw = MPI.buffer.frombuffer(buffer, readonly)
+    raw: Any = MPI.buffer.frombuffer(buffer, readonly)
     if raw.nbytes == 0:
         return Memory(_NOTHING, raw.address)
     return Memory(np.frombuffer(raw, np.uint8), raw.address)

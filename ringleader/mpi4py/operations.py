@@ -86,7 +86,7 @@ def _by_mpi(name: str, op: MPI.Op, kind: Kind) -> Op:
 def _reduce_local(op: MPI.Op, datatype: MPI.Datatype) -> Callable[..., Array]:
     def fold(x: Array, y: Array, out: Array | None = None) -> Array:
         """x op y. MPI overwrites the right operand, which may still be needed, so it gets a copy."""
-        result = y.copy()
+        result: Array = y.copy()
         op.Reduce_local([x.view(np.uint8), x.size, datatype], [result.view(np.uint8), x.size, datatype])
         if out is None:
             return result

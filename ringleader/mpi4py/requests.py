@@ -112,14 +112,14 @@ for _name in ("Get_status_all", "Get_status_any", "Get_status_some", "get_status
         setattr(Request, _name, _testing(_name, many=True))
 
 
-class Prequest(Request, MPI.Prequest):  # type: ignore[misc]
+class Prequest(Request, MPI.Prequest):
     """mpi4py's Prequest, waited for as ``Request``."""
 
     def __new__(cls, request: Any = None) -> Any:
         return MPI.Request.__new__(cls, MPI.Prequest(request))  # which checks what it is given
 
 
-class Grequest(Request, MPI.Grequest):  # type: ignore[misc]
+class Grequest(Request, MPI.Grequest):
     """mpi4py's Grequest, waited for as ``Request``."""
 
 

@@ -217,6 +217,16 @@ def test_signatures_match_whatever_the_datatypes():
     every_other.Free()
 
 
+def test_a_datatype_may_be_freed_while_a_collective_is_under_way():
+    every_other = MPI.INT.Create_vector(3, 1, 2).Commit()
+    x = np.full(5, -1, np.int32)
+    x[::2] = [1, 2, 3] if RANK == SIZE - 1 else 0
+    request = WORLD.Ibcast([x, 1, every_other], root=SIZE - 1)
+    every_other.Free()
+    request.Wait()
+    assert x.tolist() == [1, -1, 2, -1, 3]
+
+
 def test_mixed_signatures_and_items_that_travel_backwards():
     packed = np.dtype([("i", "i4"), ("d", "f8")])
     struct = MPI.Datatype.Create_struct([1, 1], [8, 0], [MPI.INT, MPI.DOUBLE]).Create_resized(0, 16).Commit()
