@@ -242,15 +242,19 @@ def _parts(spec: Any, pairs: tuple[type, ...]) -> tuple[Any, Any, Any, Any]:
         buffer, count = spec
         if isinstance(count, (MPI.Datatype, str)):
             return buffer, None, None, count
-        count, displ = tuple(count) if isinstance(count, pairs) else (count, None)
+        count, displ = _split(count, pairs)
         return buffer, count, displ, None
     if len(spec) == 3:
         buffer, count, datatype = spec
-        count, displ = tuple(count) if isinstance(count, pairs) else (count, None)
+        count, displ = _split(count, pairs)
         return buffer, count, displ, datatype
     if len(spec) == 4:
         return spec[0], spec[1], spec[2], spec[3]
     raise ValueError("message: expecting 2 to 4 items")
+
+
+def _split(count: Any, pairs: tuple[type, ...]) -> Any:
+    return count if isinstance(count, pairs) else (count, None)
 
 
 def _simple_parts(spec: Any) -> tuple[Any, Any, Any, Any]:

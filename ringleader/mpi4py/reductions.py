@@ -39,7 +39,19 @@ def reduce(
 
 
 def allreduce(world: Communicator, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM) -> Call | None:
-    return _everywhere(world.allreduce, sendbuf, recvbuf, op)
+    received, source = _ends(sendbuf, recvbuf)
+    fold = folding(op, received.kind)
+    if fold is None:
+        return None
+    out = received.elements(fold.dtype, received.count)
+    x = None if source is received else source.elements(fold.dtype, source.count)
+
+    def steps() -> Steps:
+        if x is not None:
+            out[...] = x  # in place is what the runtime does fastest
+        yield partial(world.allreduce, out, fold.op)
+
+    return Call(1, steps())
 
 
 def scan(world: Communicator, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM) -> Call | None:
@@ -52,9 +64,7 @@ def exscan(world: Communicator, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM
 
 def _everywhere(collective: Any, sendbuf: Any, recvbuf: Any, op: MPI.Op, apart: bool = False) -> Call | None:
     """``apart``: input and output must not be the same memory."""
-    received = simple(recvbuf, readonly=False)
-    source = received if in_place(sendbuf) else simple(sendbuf, readonly=True)
-    _alike(source, received)
+    received, source = _ends(sendbuf, recvbuf)
     fold = folding(op, received.kind)
     if fold is None:
         return None
@@ -67,6 +77,16 @@ def _everywhere(collective: Any, sendbuf: Any, recvbuf: Any, op: MPI.Op, apart: 
         yield partial(collective, x, fold.op, out=out)
 
     return Call(1, steps())
+
+
+def _ends(sendbuf: Any, recvbuf: Any) -> tuple[Message, Message]:
+    """Where the result goes, and what goes in: the same message if in place."""
+    received = simple(recvbuf, readonly=False)
+    if in_place(sendbuf):
+        return received, received
+    source = simple(sendbuf, readonly=True)
+    _alike(source, received)
+    return received, source
 
 
 def reduce_scatter_block(
