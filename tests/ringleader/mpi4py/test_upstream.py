@@ -31,7 +31,7 @@ AROUND = (
     "test_op", "test_comm", "test_comm_topo", "test_comm_inter", "test_subclass", "test_request", "test_grequest",
     "test_p2p_buf", "test_attributes", "test_group",
 )  # fmt: skip
-STRIDES = {1: 1, 2: 2, 3: 4, 4: 5, 5: 5}  # by ranks: of how many types of element one is tried
+STRIDES = {1: 1, 2: 2, 3: 4, 4: 8, 5: 10}  # by ranks: of how many types of element one is tried
 
 
 @pytest.fixture(scope="module")
