@@ -53,7 +53,14 @@ Group::~Group() {
     changed_.notify_all();
     if (thread_.joinable()) thread_.join();
     device_.forget(context_, context_ + kContexts);
-    // The area stays: peers may still look at it. It is given back with the arena.
+    // Without `free` the area stays, since peers may still look at it, until the arena goes.
+}
+
+void Group::free() {
+    if (workspace_ != Arena::kNowhere) device_.arena().release(workspace_);
+    device_.arena().release(area_);
+    workspace_ = Arena::kNowhere;
+    workspace_bytes_ = 0;
 }
 
 // Who calls what

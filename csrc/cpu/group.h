@@ -80,6 +80,7 @@ public:
     ~Group();
     size_t area() const { return area_; }
     void connect(const std::vector<size_t>& areas);
+    void free();  // no rank uses the group any more
 
     static constexpr uint32_t kContexts = 3;
     enum Purpose : uint32_t { collective, direct_messages, control };

@@ -211,6 +211,7 @@ void bind_calls(py::module_& m) {
              py::arg("context"), py::arg("rank"), py::arg("members"))
         .def_property_readonly("area", [](const Caller& caller) { return caller.group.area(); })
         .def("connect", [](Caller& caller, const std::vector<size_t>& areas) { caller.group.connect(areas); })
+        .def("free", [](Caller& caller) { caller.group.free(); })
         .def_readwrite("watch", &Caller::watch)
         .def_readonly("calls", &Caller::calls)
         .def("enter", [](Caller& caller, uint64_t digest, const std::string& text) {

@@ -84,7 +84,7 @@ def _create(options: Any, _backend_options: Any) -> ProcessGroup:
         _meet(options.store, rank, members, timeout)
         comm = _mpi_communicator(members)
         seconds = timeout.total_seconds()
-        communicator = adopt(comm, name=f"torch group {name}", timeout=seconds)
+        communicator = adopt(comm, name=f"torch group {name}", timeout=seconds, apart=True)
         mail = Mail(comm, communicator._transport.gone, seconds)
         group = ProcessGroup(rank, size, name, communicator, mail)
     if first:

@@ -60,6 +60,17 @@ class Handle:
         self._comm._complete(self, timeout)
         return self._result
 
+    def watch(self, waited: float = 0.0) -> None:
+        """For loops around ``test``, now and then: raise if ranks disagree or have gone, or if ``waited``
+        seconds are over the communicator's time limit. Never blocks while all is well."""
+        blocked = self._advance()
+        if blocked is not None:
+            try:
+                self._comm._agreement.watch(self._number, blocked, waited, self._comm.timeout)
+            except BaseException:
+                self._comm._give_up()
+                raise
+
     def _advance(self) -> Request | None:
         if self._done or self._work is None:
             return None
@@ -129,9 +140,11 @@ class Caller:
         return None if counts is None or counts is False else counts
 
     def _exchange(
-        self, x: Any, out: Any, sent: Sequence[int], algorithm: str | Schedule, async_op: bool
-    ) -> Any:
-        """AllToAll of unequal blocks: their sizes go ahead, so that each rank knows what it gets."""
+        self, x: Any, out: Any, sent: Sequence[int], known: Sequence[int] | None,
+        algorithm: str | Schedule, async_op: bool,
+    ) -> Any:  # fmt: skip
+        """AllToAll of unequal blocks: unless ``known``, their sizes go ahead, so that each rank knows what it
+        gets."""
         n = self._transport.size
 
         def sizes() -> Call:
@@ -139,10 +152,10 @@ class Caller:
             layout = lay_out("alltoall", np.array(checked), None, 0, None, self._transport.rank, n)
             return self._ready("alltoall", layout, None, 0, True, AUTO, "alltoall, row counts")
 
-        received = self._run("alltoall", sizes, False).tolist()
+        received = self._run("alltoall", sizes, False).tolist() if known is None else known
 
         def check() -> Call:
-            layout = exchanged(x, out, sent, received)
+            layout = exchanged(x, out, checked_counts(sent, n, rows(x)), checked_counts(received, n))
             return self._ready("alltoall", layout, None, 0, False, algorithm, None)
 
         return self._run("alltoall", check, async_op)

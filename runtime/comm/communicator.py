@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -121,16 +121,17 @@ class Communicator(Caller):
 
     def alltoall(
         self, x: Array, *, out: Array | None = None, counts: Sequence[int] | None = None,
-        algorithm: str | Schedule = AUTO, async_op: bool = False,
+        received: Sequence[int] | None = None, algorithm: str | Schedule = AUTO, async_op: bool = False,
     ) -> Any:  # fmt: skip
         """Cut axis 0 into ``size`` blocks and send block d to rank d; returns the blocks received, in rank
         order, in a new array or ``out``. ``x`` is left as it is.
 
         Blocks are equal, or block d has ``counts[d]`` rows, which may differ on every rank; what a rank
-        will get is then asked by one small collective first.
+        will get is then asked by one small collective first. ``received``: ranks that have agreed already
+        say here how many rows they get from each, and nothing is asked; wrong numbers give wrong results.
         """
         if counts is not None:
-            return self._exchange(x, out, counts, algorithm, async_op)
+            return self._exchange(x, out, counts, received, algorithm, async_op)
         return self._call("alltoall", x, out=out, algorithm=algorithm, async_op=async_op)
 
     def gather(
@@ -168,11 +169,23 @@ class Communicator(Caller):
         ``out`` is left as it is; without ``out`` it gets a copy of its own ``x``."""
         return self._call("exscan", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
-    def barrier(self, *, algorithm: str | Schedule = AUTO) -> None:
-        """Return once every rank has called it."""
+    def barrier(self, *, algorithm: str | Schedule = AUTO, async_op: bool = False) -> Any:
+        """Return once every rank has called it; or a Handle that completes then."""
         quick = self._quick_barrier
-        if quick is None or not quick(NOTHING, None, algorithm, None):
-            self._call("barrier", NOTHING, algorithm=algorithm)
+        if quick is not None and not async_op and quick(NOTHING, None, algorithm, None):
+            return None
+        handle = self._call("barrier", NOTHING, algorithm=algorithm, async_op=async_op)
+        return handle if async_op else None
+
+    def refuse(self, what: str, why: str) -> NoReturn:
+        """Instead of the collective ``what``, which the other ranks call: all raise ArgumentError, which says
+        ``why`` of this rank. (In a world of one it is a ValueError.)"""
+
+        def check() -> NoReturn:
+            raise ValueError(why)
+
+        self._run(what, check, False)
+        raise AssertionError("a refused call does not return")
 
     # Point to point
 

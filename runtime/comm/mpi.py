@@ -194,6 +194,11 @@ class MpiTransport(Transport):
         assert isinstance(comm, MPI.Intracomm)
         return self.over(comm)
 
+    def free(self) -> None:
+        """Give the duplicates back. Collective; no call may be under way."""
+        for comm in (self.data, self.direct, self.control):
+            comm.Free()
+
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         return vendor.refuses(collective, dtype, op, equal)
 

@@ -184,5 +184,10 @@ class ShmTransport(MpiTransport):
     def dead(self) -> set[int]:
         return {r for r, i in zip(self.ranks, self.members) if self.home.node.dead(i)}
 
+    def free(self) -> None:
+        self.data.Barrier()  # nobody looks at another's memory any more
+        self.caller.free()
+        super().free()
+
     def over(self, comm: MPI.Intracomm) -> ShmTransport:
         return ShmTransport(comm, self.home, self.membership)

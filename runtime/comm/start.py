@@ -136,21 +136,37 @@ def _transport(world: Any) -> Transport:
     return ShmTransport(world, home)
 
 
-def adopt(comm: Any, *, name: str | None = None, timeout: float | None = None) -> Communicator:
-    """A communicator over a duplicate of ``comm``, an mpi4py Intracomm; collective over its ranks.
+def adopt(
+    comm: Any, *, name: str | None = None, timeout: float | None = None, apart: bool = False
+) -> Communicator:
+    """A communicator over a duplicate of ``comm``, an mpi4py Intracomm. Collective over its ranks.
 
-    ``name``: in messages. ``timeout``: seconds, that of the world by default. It may be used in another thread
-    than the world's, one thread at a time.
+    ``name``: in messages. ``timeout``: seconds, that of the world by default. ``apart``: it will be used in
+    another thread than the world, so calls under way on one of them do not move those of the other. Give it back
+    with ``release``.
     """
-    from ringleader.runtime.comm.mpi import MpiTransport
-
     world = init()
-    home = world._transport
-    transport = home.over(comm) if isinstance(home, MpiTransport) else MpiTransport(comm)
     seconds = world.timeout if timeout is None else timeout
-    adopted = Communicator(transport, name or comm.name, seconds, tuning=world._tuning)
+    if comm.size == 1:
+        return _single(seconds)
+    if isinstance(world._transport, ThreadsTransport):  # a world of one that others have joined since
+        from ringleader.runtime.comm.mpi import MpiTransport
+
+        transport: Transport = MpiTransport(comm)
+    else:
+        transport = world._transport.over(comm)
+    pending = None if apart else world._pending
+    adopted = Communicator(transport, name or comm.name or "unnamed", seconds, pending, world._tuning)
     world._children.append(adopted)
     return adopted
+
+
+def release(communicator: Communicator) -> None:
+    """Free what ``adopt`` made; no call may be under way on it. Collective."""
+    children = init()._children
+    if communicator in children:
+        children.remove(communicator)
+        communicator._transport.free()
 
 
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -191,6 +207,15 @@ def _end_without_mpi() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def finish() -> None:
+    """What happens at the end of a rank under mpirun, now: wait until all ranks are through with their calls. To
+    be called by who ends MPI before Python ends."""
+    atexit.unregister(_finish_mpi)
+    world = init()
+    if hasattr(world._transport, "membership"):
+        _finish_mpi(world, world._transport)
 
 
 def _stay(world: Communicator, state: str) -> None:

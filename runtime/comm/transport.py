@@ -162,6 +162,14 @@ class Transport(ABC):
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
         """After that barrier: the transport of all ranks with this color, ordered by (order, rank)."""
 
+    def over(self, comm: Any) -> Transport:
+        """The same kind of transport for the ranks of an MPI communicator. Collective over them."""
+        raise RuntimeError(f"transport {self.name!r} knows no MPI communicators")
+
+    def free(self) -> None:
+        """Give back what ``over`` made. Collective; no call may be under way."""
+        raise RuntimeError(f"transport {self.name!r} was not made by over()")
+
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         """Why the communication library's own collective cannot do this; None if it can."""
         return f"transport {self.name!r} has no {collective} of its own; use another algorithm"
