@@ -30,10 +30,11 @@ class Home:
         """Collective. RuntimeError on every rank of a node where some rank cannot share memory."""
         local = split_by_node(world, world.rank)
         self.index, self.ranks = local.rank, local.allgather(world.rank)
+        size = _arena_size(local.size)
         try:
-            self.node = _engine.Node(local.rank, local.size, _arena_size(local.size))
+            self.node = _engine.Node(local.rank, local.size, size)
             told: Any = self.node.address()
-        except (OSError, MemoryError, ValueError) as error:
+        except (OSError, MemoryError) as error:
             told = f"rank {world.rank}: {type(error).__name__}: {error}"
         addresses = local.allgather(told)
         problem = next((a for a in addresses if isinstance(a, str)), "")

@@ -4,6 +4,7 @@ test_every_algorithm.py runs all algorithms of all collectives.
 """
 
 import os
+
 import numpy as np
 import pytest
 from helpers.coded import RANKS, SIZES, STRIDE, UNDER_MPI, coded, on_ranks, total
