@@ -32,7 +32,9 @@ class Choice:
     def build(self, collective: str, n: int, root: int = 0) -> Schedule:
         """ValueError for VENDOR, which no schedule describes."""
         if self == VENDOR:
-            raise ValueError(f"{collective}: the communication library's own collective is no schedule to build")
+            raise ValueError(
+                f"{collective}: the communication library's own collective is no schedule to build"
+            )
         return build(collective, self.algorithm, n, root, **self.parameters)
 
     @property

@@ -127,7 +127,9 @@ def _timed_in(key: Key, item: Any, place: str, **more: type) -> list[Any]:
     """The values of ``more``, then the choice with what it took."""
     seconds = _optional(item, "seconds", None)
     if seconds is not None and (type(seconds) not in (int, float) or not 0 <= seconds <= MOST_SECONDS):
-        raise ValueError(f"{place}: seconds must be a number from 0 to {MOST_SECONDS:g}, got {_shown(seconds)}")
+        raise ValueError(
+            f"{place}: seconds must be a number from 0 to {MOST_SECONDS:g}, got {_shown(seconds)}"
+        )
     *values, name, given = _parts(item, place, **more, algorithm=str, parameters=dict)
     try:
         return [*values, Timed(_choice_in(key, name, given), seconds)]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from ringleader.collectives import Schedule
-from ringleader.runtime.comm.call import AUTO, read_tuning, to_table
+from ringleader.runtime.comm.call import AUTO
 from ringleader.runtime.comm.caller import Caller
 from ringleader.runtime.comm.message import receive, send
 from ringleader.runtime.comm.ops import Op
+from ringleader.runtime.comm.settings import ANYWHERE, read_table
 from ringleader.runtime.comm.transport import ANY
 
 Array = TypeVar("Array", bound=NDArray[Any])
@@ -202,13 +204,14 @@ class Communicator(Caller):
         so that every rank chooses alike. ValueError on every rank if it cannot be used. RINGLEADER_TUNING=path
         in rank 0's environment does the same at the start.
         """
-        parts = [part.encode() for part in read_tuning(path)] if self.rank == 0 else []
+        parts = [part.encode() for part in read_table(path)] if self.rank == 0 else []
         lengths = self.broadcast(np.array([len(part) for part in parts] or [0, 0]))
         whole = (
             np.frombuffer(b"".join(parts), np.uint8).copy() if parts else np.empty(lengths.sum(), np.uint8)
         )
         told = self.broadcast(whole).tobytes()
-        self._tune(to_table(told[: lengths[0]].decode(), told[lengths[0] :].decode()))
+        text, error = told[: lengths[0]].decode(), told[lengths[0] :].decode()
+        self._tune(replace(self._settings, tables={ANYWHERE: text}, error=error).require())
 
     # Groups
 
@@ -224,6 +227,6 @@ class Communicator(Caller):
         if transport is None:
             return None
         name = f"{self.name}/{number}:{color}"
-        child = Communicator(transport, name, self.timeout, self._pending, self._tuning)
+        child = Communicator(transport, name, self.timeout, self._pending, self._settings)
         self._children.append(child)
         return child
