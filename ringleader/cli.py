@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import ringleader
-from ringleader import explore
+from ringleader import explore, measured
 from ringleader.collectives import algorithms
 from ringleader.collectives.topology.units import escaped
-from ringleader.launch import LaunchError, launch, launched
+from ringleader.launch import MOST_STARTED, LaunchError, launch, launched
 from ringleader.memory import bounded_memory
 from ringleader.models import MODELS
 from ringleader.options import add_commands
@@ -25,7 +25,6 @@ from ringleader.runtime.training import TrainConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
-MOST_STARTED = 1024  # processes: beyond that even the launcher runs out of memory before it says so
 PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
 LATER = """not there yet: the commands bench and sample; the transports shm and nccl; kernels on a GPU. See
@@ -114,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole.print_help()
         return 0
     try:
+        if known.command == "tune" and measured.wanted(known):
+            return _measure(known, arguments)
         if known.command in explore.COMMANDS:
             return _explore(known)
         options.pop("command")
@@ -155,6 +156,15 @@ def _explore(options: argparse.Namespace) -> int:
         message = str(error)
     # out here nothing refers to what failed any more: its memory is free, and its progress bar is off the screen
     fail(message, USAGE_ERROR)
+
+
+def _measure(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    try:
+        return measured.measure_command(options, arguments)
+    except LaunchError as error:
+        fail(str(error), 1)
+    except (OSError, ValueError) as error:
+        fail(str(error), USAGE_ERROR)
 
 
 def _discard_output() -> None:

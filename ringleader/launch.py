@@ -23,6 +23,7 @@ from types import FrameType
 INSTALL_HINT = "install an embedded MPI with: pip install 'ringleader[mpi]'"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 2.0  # seconds that mpirun gets to end its ranks; measured: Open MPI 0.3 to 0.5, MPICH 0.05
+MOST_STARTED = 1024  # processes: beyond that even the launcher runs out of memory before it says so
 SHOW_CURSOR = "\x1b[?25h"
 
 
