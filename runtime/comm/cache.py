@@ -17,10 +17,11 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from ringleader.collectives.tuning import Table
+from ringleader.collectives.tuning import Key, Range, Table
 
 # What a measurement depends on; the first two say for which communicators it is.
 NAMES = ("transport", "layout", "host", "cpu", "ringleader", "numpy", "mpi")
+Ranges = Mapping[Key, tuple[Range, ...]]
 MOST_FILES = 256  # of one host that are looked at
 MOST_NAME = 128  # characters
 
@@ -90,7 +91,7 @@ def save(table: Table) -> Path:
     with suppress(OSError, ValueError):
         before = Table.load(target)
         if before.machine == table.machine:
-            table = replace(table, ranges={**before.ranges, **table.ranges})
+            table = replace(table, ranges=_joined(before.ranges, table.ranges))
     handle, name = tempfile.mkstemp(dir=where, prefix=target.stem, suffix=".part")
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -101,6 +102,15 @@ def save(table: Table) -> Path:
             os.unlink(name)
         raise
     return target
+
+
+def _joined(before: Ranges, after: Ranges) -> dict[Key, tuple[Range, ...]]:
+    """By key and size; ``after`` counts where both have one."""
+    found = dict(before)
+    for key, ranges in after.items():
+        sizes = {r.start: r for r in (*before.get(key, ()), *ranges)}
+        found[key] = tuple(sizes[start] for start in sorted(sizes))
+    return found
 
 
 def load(transport: str, nodes: Sequence[int]) -> tuple[dict[str, str], list[str]]:

@@ -154,7 +154,7 @@ class Caller:
         n = self._transport.size
         suits = algorithm == AUTO and self._transport.vendor_suits(collective, layout.dtype, op, equal)
         chosen = choose(collective, algorithm, n, root, layout.nbytes, op, equal, suits, self._chooser)
-        if self._log:
+        if self._log and n > 1:
             self._tell(what or collective, layout, op, equal, chosen)
         schedule = chosen.schedule
         if schedule is None:

@@ -3,7 +3,9 @@
 The candidates for one collective and size are called in turn, round after round, so that noise of the machine hits
 all alike. A call takes as long as it does on the slowest rank, from a barrier on. Of a candidate's calls in a round
 the median counts, and of its rounds the fastest: what else runs on the machine only ever makes a call slower. After
-SURE rounds a candidate that is SLOWER times as slow as the best is not called again.
+SURE rounds a candidate that is SLOWER times as slow as the best is not called again. What "auto" takes without a
+table is only given up for what is CLEAR times as fast: less than that is often chance. Candidates that are the same
+schedule on so few ranks are timed once.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from ringleader.collectives import COLLECTIVES, Schedule
@@ -27,7 +30,7 @@ SECONDS = 60.0  # for all of it
 DTYPE = np.dtype(np.float32)
 SLICE = 2e-3  # seconds that a candidate is called for in a round
 MOST_CALLS, MOST_ROUNDS = 100, 12  # of a candidate in a round; for a collective and size
-SURE, SLOWER = 2, 1.3
+SURE, SLOWER, CLEAR = 2, 1.3, 1.05
 LARGE = 4 << 20  # bytes; what a size gets of the time grows with it from there on
 
 Call = Callable[[str | Schedule], object]
@@ -35,7 +38,7 @@ Call = Callable[[str | Schedule], object]
 
 @dataclass(frozen=True)
 class Comparison:
-    """``timings``: of all candidates that were timed, the fastest first."""
+    """``timings``: of all candidates that were timed, the best first: the fastest, if it is CLEAR."""
 
     collective: str
     n: int
@@ -80,15 +83,15 @@ def to_table(world: Communicator, comparisons: Sequence[Comparison]) -> Table:
     for collective in dict.fromkeys(c.collective for c in comparisons):
         own = [c for c in comparisons if c.collective == collective]
         for ordered in (False, True):
-            kept = ((c.nbytes, _kept(c, ordered)) for c in own)
-            of_key = tuple(Range(size, *best, tuple(rest)) for size, (best, *rest) in kept if best)
+            kept = [(c.nbytes, found) for c in own if (found := _kept(c, ordered))]
+            of_key = tuple(Range(size, *best, tuple(rest)) for size, (best, *rest) in kept)
             if of_key:
                 ranges[Key(collective, world.size, ordered)] = of_key
     return Table(ranges, None, cache.machine(world._transport.name, world._transport.nodes))
 
 
-def _kept(comparison: Comparison, ordered: bool) -> list[Timed | None]:
-    """The best of all, of ours, and of ours that takes unequal blocks; and the vendor's own. None: none fits."""
+def _kept(comparison: Comparison, ordered: bool) -> list[Timed]:
+    """The best of all, of ours, and of ours that takes unequal blocks; and the vendor's own. Empty: none fits."""
     collective, n = comparison.collective, comparison.n
     # an operation that does not commute is none of the vendor's
     own = [t for t in comparison.timings if t.choice != VENDOR]
@@ -97,7 +100,7 @@ def _kept(comparison: Comparison, ordered: bool) -> list[Timed | None]:
     wanted = {*fit[:1], *([] if (kept := next(keeping, None)) is None else [kept])}
     if not ordered:
         wanted |= {t for t in comparison.timings if t.choice == VENDOR}
-    return [t for t in comparison.timings if t in wanted] or [None]
+    return [t for t in comparison.timings if t in wanted]
 
 
 class _Clock:
@@ -138,9 +141,13 @@ class _Contest:
             if rounds >= SURE:
                 limit = SLOWER * min(self.best.values())
                 going = [choice for choice in going if self.best.get(choice, limit) <= limit]
-        ranked = sorted({**first, **self.best}.items(), key=lambda item: (item[1], item[0].sort_key))
+        ranked = sorted({**first, **self.best}.items(), key=self._rank)
         timings = tuple(Timed(choice, seconds) for choice, seconds in ranked)
         return Comparison(self.collective, self.world.size, self.nbytes, timings)
+
+    def _rank(self, timed: tuple[Choice, float]) -> tuple[float, Any]:
+        choice, seconds = timed
+        return seconds / (CLEAR if choice == self.usual else 1), choice.sort_key
 
     def _tried(self) -> dict[Choice, float]:
         """Seconds of a second call of each, the most promising first, as long as half of the time lasts."""
@@ -157,12 +164,16 @@ class _Contest:
         """Those that are timed in any case, and the rest by the model."""
         n = self.world.size
         suits = self.world._transport.vendor_suits(self.collective, DTYPE, OPS["sum"], True)
-        usual = self.world._chooser.untuned(self.collective, n, self.nbytes, False, True)
-        sure = [*([VENDOR] if suits else []), usual]
-        every = candidates(self.collective, n, self.nbytes)
-        predicted = [(UNTUNED.predict(self.collective, c, n, self.nbytes), c) for c in every if c != usual]
+        self.usual = self.world._chooser.untuned(self.collective, n, self.nbytes, False, True)
+        sure = [*([VENDOR] if suits else []), self.usual]
+        every = [self.usual, *candidates(self.collective, n, self.nbytes)]
+        built = [
+            (c, c.build(self.collective, n)) for c in reversed(every)
+        ]  # so that the first of equals stays
+        different = {(schedule.digest, schedule.keeps_blocks): c for c, schedule in built}
+        predicted = [(UNTUNED.predict(self.collective, c, n, self.nbytes), c) for c in different.values()]
         predicted.sort(key=lambda pair: (pair[0].seconds if pair[0] else np.inf, pair[1].sort_key))
-        return sure, [choice for _, choice in predicted]
+        return sure, [choice for _, choice in predicted if choice != self.usual]
 
     def _times(self, choice: Choice, calls: int) -> list[float]:
         """Seconds of each call on its slowest rank; and ``spent``, the seconds since the contest began."""
@@ -175,8 +186,9 @@ class _Contest:
             self.call(algorithm)
             own[i] = time.perf_counter() - start
         own[calls] = time.perf_counter() - self.clock
-        *times, self.spent = world.allreduce(own, "max").tolist()
-        return times
+        slowest: list[float] = world.allreduce(own, "max").tolist()
+        self.spent = slowest.pop()
+        return slowest
 
 
 def _call(world: Communicator, collective: str, nbytes: int) -> Call:
