@@ -13,6 +13,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,8 +59,8 @@ def measure(
     """Compare all candidates for each collective and size (bytes of a rank's larger buffer). Collective.
 
     ``seconds``: for all together; large sizes get more of it. Where it is short, the less promising candidates are
-    left out, but never the vendor's own and what "auto" would take: at least these are called once, however long
-    that takes. Every rank gets the same result. ValueError: one rank, no size, or not a number of seconds from 0 on.
+    left out, but never the vendor's own and what "auto" takes without a table: these are called, however long that
+    takes. Every rank gets the same result. ValueError: one rank, no size, or not a number of seconds from 0 on.
     """
     ascending = sorted(set(sizes))
     if world.size == 1:
@@ -164,16 +165,27 @@ class _Contest:
         """Those that are timed in any case, and the rest by the model."""
         n = self.world.size
         suits = self.world._transport.vendor_suits(self.collective, DTYPE, OPS["sum"], True)
-        self.usual = self.world._chooser.untuned(self.collective, n, self.nbytes, False, True)
-        sure = [*([VENDOR] if suits else []), self.usual]
-        every = [self.usual, *candidates(self.collective, n, self.nbytes)]
+        self.usual = self._usual()[0]
+        sure = [*([VENDOR] if suits else []), *self._usual()]
+        every = [*self._usual(), *candidates(self.collective, n, self.nbytes)]
         built = [
             (c, c.build(self.collective, n)) for c in reversed(every)
         ]  # so that the first of equals stays
         different = {(schedule.digest, schedule.keeps_blocks): c for c, schedule in built}
         predicted = [(UNTUNED.predict(self.collective, c, n, self.nbytes), c) for c in different.values()]
         predicted.sort(key=lambda pair: (pair[0].seconds if pair[0] else np.inf, pair[1].sort_key))
-        return sure, [choice for _, choice in predicted if choice != self.usual]
+        return sure, [choice for _, choice in predicted if choice not in sure]
+
+    def _usual(self) -> list[Choice]:
+        """What "auto" takes without a table; for operations that do not commute; for unequal blocks."""
+        found: list[Choice] = []
+        for ordered, equal in ((False, True), (True, True), (False, False)):
+            with suppress(ValueError):  # there is none
+                of = self.world._chooser.untuned(
+                    self.collective, self.world.size, self.nbytes, ordered, equal
+                )
+                found += [of] * (of not in found)
+        return found
 
     def _times(self, choice: Choice, calls: int) -> list[float]:
         """Seconds of each call on its slowest rank; and ``spent``, the seconds since the contest began."""
