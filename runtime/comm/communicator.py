@@ -68,7 +68,8 @@ class Communicator(Caller):
         self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
         algorithm: str | Schedule = AUTO, async_op: bool = False,
     ) -> Any:  # fmt: skip
-        """Fold the ranks' arrays; every rank gets the result, bit for bit the same ("vendor": as MPI does).
+        """Fold the ranks' arrays; every rank gets the result, bit for bit the same ("vendor", which "auto" may
+        have measured to be the fastest: as MPI does).
 
         ``x``: any shape and numeric dtype, the same on all ranks; changed in place unless ``out`` (same
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
@@ -202,7 +203,8 @@ class Communicator(Caller):
 
         Collective. Rank 0 reads the file (its ``path`` alone counts; None: the built-in model) and tells all,
         so that every rank chooses alike. ValueError on every rank if it cannot be used. RINGLEADER_TUNING=path
-        in rank 0's environment does the same at the start.
+        in rank 0's environment does the same at the start; without either, "auto" asks what ``ringleader tune -n N``
+        measured on this machine (docs/tuning.md).
         """
         parts = [part.encode() for part in read_table(path)] if self.rank == 0 else []
         lengths = self.broadcast(np.array([len(part) for part in parts] or [0, 0]))

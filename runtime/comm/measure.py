@@ -83,7 +83,8 @@ def to_table(world: Communicator, comparisons: Sequence[Comparison]) -> Table:
     ranges: dict[Key, tuple[Range, ...]] = {}
     for collective in dict.fromkeys(c.collective for c in comparisons):
         own = [c for c in comparisons if c.collective == collective]
-        for ordered in (False, True):
+        what = COLLECTIVES[collective]
+        for ordered in (False, True) if what.folds and not what.at_least_once else (False,):
             kept = [(c.nbytes, found) for c in own if (found := _kept(c, ordered))]
             of_key = tuple(Range(size, *best, tuple(rest)) for size, (best, *rest) in kept)
             if of_key:

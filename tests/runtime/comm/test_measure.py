@@ -1,9 +1,8 @@
 """Measuring: every candidate gets its turn, noise does not decide, time is bounded, ranks agree."""
 
-import numpy as np
 import pytest
 from ringleader.collectives import COLLECTIVES
-from ringleader.collectives.tuning import VENDOR, Choice, Key, Table, Timed, candidates
+from ringleader.collectives.tuning import VENDOR, Choice, Key, Range, Table, Timed, candidates
 from ringleader.runtime.comm import measure as module
 from ringleader.runtime.comm import spawn
 from ringleader.runtime.comm.measure import Comparison, measure, to_table
@@ -142,19 +141,15 @@ def test_a_table_keeps_who_stands_in_for_the_best():
     def timed(*pairs):
         return tuple(Timed(Choice(name), seconds) for name, seconds in pairs)
 
-    allgather = timed(("vendor", 1.0), ("bruck", 2.0), ("circulant", 2.5), ("ring", 3.0), ("direct", 4.0))
-    reduce = timed(("ring", 1.0), ("two-shot", 2.0), ("vendor", 3.0), ("recursive-doubling", 4.0))
-    table = spawn(
-        2,
-        lambda world: to_table(
-            world, [Comparison("allgather", 2, 64, allgather), Comparison("allreduce", 2, 64, reduce)]
-        ),
-        timeout=20,
-    )[0]
-    (blocks,) = table.ranges[Key("allgather", 2, False)]
-    assert [str(t.choice) for t in blocks.ranking][:2] == ["vendor", "bruck"]
-    assert table.choose("allgather", 2, 64, vendor=False, equal=False).build("allgather", 2).keeps_blocks
-    (ordered,) = table.ranges[Key("allreduce", 2, True)]
-    assert VENDOR not in [t.choice for t in ordered.ranking]
-    assert ordered.choice.build("allreduce", 2).ordered
-    assert np.isclose(ordered.seconds, {"two-shot": 2.0, "recursive-doubling": 4.0}[ordered.choice.algorithm])
+    alltoall = timed(
+        ("vendor", 1.0), ("bruck", 2.0), ("hierarchical", 2.5), ("linear", 3.0), ("pairwise", 4.0)
+    )
+    reduce = timed(("ring", 1.0), ("vendor", 3.0), ("recursive-doubling", 4.0))
+    measured = [Comparison("alltoall", N, 64, alltoall), Comparison("allreduce", N, 64, reduce)]
+    table = spawn(N, lambda world: to_table(world, measured), timeout=20)[0]
+    assert table.ranges == {
+        Key("alltoall", N, False): (Range(64, VENDOR, 1.0, (alltoall[1], alltoall[3])),),
+        Key("allreduce", N, False): (Range(64, Choice("ring"), 1.0, (reduce[1],)),),
+        Key("allreduce", N, True): (Range(64, Choice("recursive-doubling"), 4.0),),
+    }
+    assert table.choose("alltoall", N, 64, vendor=False, equal=False) == Choice("linear")
