@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ringleader.collectives import Schedule
 from ringleader.collectives.topology.units import seconds_text
 from ringleader.collectives.tuning import VENDOR, Choice, Found, Table
 
 Untuned = Callable[..., Choice]  # (collective, n, nbytes, ordered, equal, vendor): where nothing was tuned
+REMEMBERED = 1024  # choices; the oldest is forgotten
 
 
 class Chosen(NamedTuple):
@@ -26,6 +27,7 @@ class Chooser:
 
     def __init__(self, table: Table | None, untuned: Untuned) -> None:
         self.table, self.untuned = table, untuned
+        self.known: dict[tuple[Any, ...], Chosen] = {}
 
     def __call__(
         self, collective: str, n: int, nbytes: int, root: int = 0, ordered: bool = False, equal: bool = True,
@@ -33,6 +35,17 @@ class Chooser:
     ) -> Chosen:  # fmt: skip
         """``ordered``, ``equal``: see ``tuning.choose``. ``vendor``: its own collective can do this call.
         ValueError if nothing fits."""
+        key = collective, n, nbytes, root, ordered, equal, vendor
+        chosen = self.known.get(key)
+        if chosen is None:
+            if len(self.known) >= REMEMBERED:
+                del self.known[next(iter(self.known))]
+            chosen = self.known[key] = self._choose(*key)
+        return chosen
+
+    def _choose(
+        self, collective: str, n: int, nbytes: int, root: int, ordered: bool, equal: bool, vendor: bool
+    ) -> Chosen:
         found = self.table.find(collective, n, nbytes, ordered, root, equal, vendor) if self.table else None
         if found:
             choice, reason = found.chosen.choice, _measured(found, nbytes)
