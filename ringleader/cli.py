@@ -27,7 +27,7 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
-LATER = """not there yet: the commands bench and sample; the transports shm and nccl; kernels on a GPU. See
+LATER = """not there yet: the command sample; the transports shm and nccl; kernels on a GPU. See
 CHANGELOG.md for what there is."""
 HELP = {
     "ranks": "ranks to start on this machine, by mpirun (default 1)",

@@ -53,7 +53,14 @@ Group::~Group() {
     changed_.notify_all();
     if (thread_.joinable()) thread_.join();
     device_.forget(context_, context_ + kContexts);
-    // The area stays: peers may still look at it. It is given back with the arena.
+    // Without `free` the area stays, since peers may still look at it, until the arena goes.
+}
+
+void Group::free() {
+    if (workspace_ != Arena::kNowhere) device_.arena().release(workspace_);
+    device_.arena().release(area_);
+    workspace_ = Arena::kNowhere;
+    workspace_bytes_ = 0;
 }
 
 // Who calls what
@@ -85,7 +92,10 @@ int Group::suspect(uint64_t, int hint) {
 // Running calls
 
 void Group::run(Job& job, Guard& guard) {
-    if (size_ == 1 && job.plan->way != Way::program) return;  // nothing to fold
+    if (job.plan->way != Way::program && size_ == 1) {  // nothing to fold
+        if (job.input != job.output) std::memcpy(job.output, job.input, job.plan->count * size_of(job.plan->type));
+        return;
+    }
     switch (job.plan->way) {
         case Way::small: small(job, guard); break;
         case Way::direct: direct(job, guard); break;
@@ -100,7 +110,7 @@ void Group::small(Job& job, Guard& guard) {
     const uint64_t turn = ++small_turn_;
     const size_t bytes = plan.count * size_of(plan.type);
     Area::Cell& cell = mine_->cells[turn % 2];
-    if (bytes) std::memcpy(cell.payload, job.output, bytes);
+    if (bytes) std::memcpy(cell.payload, job.input, bytes);
     cell.digest = plan.digest;
     cell.turn.store(turn, std::memory_order_release);
     const Folder folder = bytes ? find_folder(plan.fold, plan.type) : nullptr;
@@ -120,19 +130,25 @@ void Group::small(Job& job, Guard& guard) {
 void Group::direct(Job& job, Guard& guard) {
     const Plan& plan = *job.plan;
     const uint64_t turn = ++direct_turn_;
-    const size_t place = device_.arena().find(job.output, plan.count * size_of(plan.type));
-    mine_->announced.digest = plan.digest;
-    mine_->announced.place = place;
-    mine_->announced.turn.store(turn, std::memory_order_release);
-    std::vector<char*> arrays(size_);
-    for (int r = 0; r < size_ && place != Arena::kNowhere; ++r) {
+    const size_t bytes = plan.count * size_of(plan.type);
+    Area::Announcement& mine = mine_->announced;
+    mine.digest = plan.digest;
+    mine.input = device_.arena().find(job.input, bytes);
+    mine.output = device_.arena().find(job.output, bytes);
+    const bool mine_lie_here = mine.input != Arena::kNowhere && mine.output != Arena::kNowhere;
+    mine.turn.store(turn, std::memory_order_release);
+    if (!mine_lie_here) return staged(job, guard);
+    std::vector<const char*> inputs(size_);
+    std::vector<char*> outputs(size_);
+    for (int r = 0; r < size_; ++r) {
         const Area::Announcement& other = areas_[r]->announced;
         wait_until([&] { return other.turn.load(std::memory_order_acquire) == turn; }, guard, r);
         if (other.digest != plan.digest) disagree(guard, r);
-        if (other.place == Arena::kNowhere) return staged(job, guard);
-        arrays[r] = device_.neighbour(members_[r]).at(other.place);
+        if (other.input == Arena::kNowhere || other.output == Arena::kNowhere) return staged(job, guard);
+        inputs[r] = device_.neighbour(members_[r]).at(other.input);
+        outputs[r] = device_.neighbour(members_[r]).at(other.output);
     }
-    return place == Arena::kNowhere ? staged(job, guard) : shared(job, guard, arrays);
+    shared(job, guard, inputs, outputs);
 }
 
 void Group::fold_all(const Plan& plan, char* to, const std::vector<const char*>& from, size_t bytes) {
@@ -145,16 +161,17 @@ void Group::fold_all(const Plan& plan, char* to, const std::vector<const char*>&
 
 // All arrays lie in arenas: each rank folds its part straight out of them and writes the result into all of them.
 // Nobody else touches that part, so the ranks meet only at the beginning and at the end.
-void Group::shared(Job& job, Guard& guard, const std::vector<char*>& arrays) {
+void Group::shared(Job& job, Guard& guard, const std::vector<const char*>& inputs,
+                   const std::vector<char*>& outputs) {
     const Plan& plan = *job.plan;
     const size_t bytes = plan.count * size_of(plan.type);
     const size_t first = cut(bytes, rank_, size_), last = cut(bytes, rank_ + 1, size_);
     std::vector<const char*> from(size_);
     for (size_t at = first; at < last; at += kBlock) {
         const size_t part = std::min(kBlock, last - at);
-        for (int r = 0; r < size_; ++r) from[r] = arrays[r] + at;
-        fold_all(plan, arrays[0] + at, from, part);
-        for (int r = 1; r < size_; ++r) std::memcpy(arrays[r] + at, arrays[0] + at, part);
+        for (int r = 0; r < size_; ++r) from[r] = inputs[r] + at;
+        fold_all(plan, outputs[0] + at, from, part);
+        for (int r = 1; r < size_; ++r) std::memcpy(outputs[r] + at, outputs[0] + at, part);
     }
     mine_->finished.store(direct_turn_, std::memory_order_release);
     for (int r = 0; r < size_; ++r)
@@ -176,7 +193,7 @@ void Group::staged(Job& job, Guard& guard) {
     };
     for (uint64_t k = 0; k < chunks + 2; ++k) {
         if (k < chunks) {
-            char* array = job.output + k * kStage;
+            const char* array = job.input + k * kStage;
             char* stage = mine_->stage_in[(base + k) % kDepth];
             if (base + k >= kDepth) all(&Area::fetched, base + k + 1 - kDepth);
             const size_t first = cut(length(k), rank_, size_), last = cut(length(k), rank_ + 1, size_);
@@ -187,12 +204,13 @@ void Group::staged(Job& job, Guard& guard) {
         if (k >= 1 && k - 1 < chunks) {
             const uint64_t c = k - 1;
             const size_t first = cut(length(c), rank_, size_), last = cut(length(c), rank_ + 1, size_);
+            const char* own = job.input + c * kStage + first;
             char* array = job.output + c * kStage + first;
             char* result = mine_->stage_out[(base + c) % kDepth];
             all(&Area::staged, base + c + 1);
             for (int r = 0; r < size_; ++r) {
                 if (c == 0 && areas_[r]->announced.digest != plan.digest) disagree(guard, r);
-                from[r] = r == rank_ ? array : areas_[r]->stage_in[(base + c) % kDepth] + first;
+                from[r] = r == rank_ ? own : areas_[r]->stage_in[(base + c) % kDepth] + first;
             }
             for (size_t at = 0; at < last - first; at += kBlock) {
                 const size_t part = std::min(kBlock, last - first - at);
@@ -219,7 +237,7 @@ void Group::staged(Job& job, Guard& guard) {
 void Group::program(Job& job, Guard& guard) {
     const Plan& plan = *job.plan;
     char* room = workspace(plan.program->scratch + plan.program->stage);
-    std::array<char*, kBuffers> buffers{job.input, job.output, room, room + plan.program->scratch};
+    std::array<char*, kBuffers> buffers{const_cast<char*>(job.input), job.output, room, room + plan.program->scratch};
     const uint64_t key = job.number << 32 | plan.digest;
     Run run(device_, *plan.program, buffers, find_folder(plan.fold, plan.type), size_of(plan.type),
             context(collective), key, plan.synchronous, members_);

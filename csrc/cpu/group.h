@@ -41,7 +41,7 @@ struct Stopped {};
 struct Job {
     std::shared_ptr<const Plan> plan;
     uint64_t number = 0;
-    char* input = nullptr;
+    const char* input = nullptr;  // in place: the same as output
     char* output = nullptr;
     std::atomic<bool> done{false}, cancelled{false};
     std::atomic<int> missing{-1};
@@ -62,7 +62,7 @@ struct Area {
     alignas(kLine) std::atomic<uint64_t> finished;  // direct calls in which this rank has stopped touching others
     struct alignas(kLine) Announcement {
         std::atomic<uint64_t> turn;  // number of the direct call, from 1 on
-        uint64_t digest, place;      // place: of the array in the arena, or kNowhere
+        uint64_t digest, input, output;  // places of the arrays in the arena, or kNowhere
     } announced;
     struct alignas(kLine) Cell {
         std::atomic<uint64_t> turn;
@@ -80,6 +80,7 @@ public:
     ~Group();
     size_t area() const { return area_; }
     void connect(const std::vector<size_t>& areas);
+    void free();  // no rank uses the group any more
 
     static constexpr uint32_t kContexts = 3;
     enum Purpose : uint32_t { collective, direct_messages, control };
@@ -109,7 +110,7 @@ public:
 private:
     void small(Job& job, Guard& guard);
     void direct(Job& job, Guard& guard);
-    void shared(Job& job, Guard& guard, const std::vector<char*>& arrays);
+    void shared(Job& job, Guard& guard, const std::vector<const char*>& inputs, const std::vector<char*>& outputs);
     void staged(Job& job, Guard& guard);
     void fold_all(const Plan& plan, char* to, const std::vector<const char*>& from, size_t bytes);
     void program(Job& job, Guard& guard);

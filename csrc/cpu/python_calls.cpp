@@ -56,8 +56,9 @@ void run(Caller& caller, Job& job) {
     caller.group.run(job, guard);
 }
 
-std::shared_ptr<Job> make_job(const Signed& plan, uint64_t number, char* input, char* output) {
+std::shared_ptr<Job> make_job(const Signed& plan, uint64_t number, const char* input, char* output) {
     auto job = std::make_shared<Job>();
+    if (!input) input = output;
     job->plan = plan.plan;
     job->number = number;
     job->input = input;
@@ -66,12 +67,12 @@ std::shared_ptr<Job> make_job(const Signed& plan, uint64_t number, char* input, 
 }
 
 // Blocking. Behind other calls that are still under way, it is one of them, so that the order stays.
-void call(Caller& caller, const Signed& plan, uint64_t number, char* input, char* output) {
+void call(Caller& caller, const Signed& plan, uint64_t number, const char* input, char* output) {
     if (caller.group.idle()) {
         Job job;
         job.plan = plan.plan;
         job.number = number;
-        job.input = input;
+        job.input = input ? input : output;
         job.output = output;
         return run(caller, job);
     }
@@ -115,40 +116,58 @@ public:
     }
     void forget() { places_ = {}; }
 
-    // Did it run?
-    bool call(PyObject* x, PyObject* op, PyObject* algorithm) {
+    // Did it run? `out`: where the result goes, None in place.
+    bool call(PyObject* x, PyObject* op, PyObject* algorithm, PyObject* out) {
         static PyTypeObject* const array_type = py::detail::npy_api::get().PyArray_Type_;
-        if (Py_TYPE(x) != array_type) return false;
-        const auto* proxy = py::detail::array_proxy(x);
-        constexpr int kUsual = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ |
-                               py::detail::npy_api::NPY_ARRAY_WRITEABLE_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-        const Known& known = places_[place(proxy, op, algorithm)];
-        if (known.descr.ptr() != proxy->descr || known.op.ptr() != op || known.algorithm.ptr() != algorithm ||
-            (proxy->flags & kUsual) != kUsual || known.shape.size() != static_cast<size_t>(proxy->nd) ||
-            !std::equal(known.shape.begin(), known.shape.end(), proxy->dimensions) ||
+        const bool in_place = out == Py_None;
+        if (in_place) out = x;
+        if (Py_TYPE(x) != array_type || Py_TYPE(out) != array_type) return false;
+        const auto *from = py::detail::array_proxy(x), *to = py::detail::array_proxy(out);
+        const Known& known = places_[place(from, op, algorithm)];
+        if (known.descr.ptr() != from->descr || known.op.ptr() != op || known.algorithm.ptr() != algorithm ||
+            !fits(known, from, kReadable) || !fits(known, to, kReadable | kWritable) || overlap(from, to) ||
             caller_->group.alarms() != caller_->seen_alarms)
             return false;
         const Signed plan = known.plan;  // held: what runs while we wait may forget it
+        if (!in_place && plan.plan->way == Way::program) return false;
         const uint64_t number = caller_->enter(plan.plan->digest, plan.text);
-        ringleader::call(*caller_, plan, number, proxy->data, proxy->data);
+        ringleader::call(*caller_, plan, number, from->data, to->data);
         return true;
     }
 
 private:
+    using Proxy = py::detail::PyArray_Proxy;
     static constexpr size_t kPlaces = 256;
+    static constexpr int kReadable =
+        py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    static constexpr int kWritable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+
+    static bool fits(const Known& known, const Proxy* x, int flags) {
+        return (x->flags & flags) == flags && x->descr == known.descr.ptr() &&
+               known.shape.size() == static_cast<size_t>(x->nd) &&
+               std::equal(known.shape.begin(), known.shape.end(), x->dimensions);
+    }
+    // Do two arrays of this size share some memory, but not all?
+    bool overlap(const Proxy* x, const Proxy* y) const {
+        if (x->data == y->data) return false;
+        size_t bytes = static_cast<size_t>(py::reinterpret_borrow<py::dtype>(x->descr).itemsize());
+        for (int i = 0; i < x->nd; ++i) bytes *= static_cast<size_t>(x->dimensions[i]);
+        return x->data < y->data + bytes && y->data < x->data + bytes;
+    }
+
     std::shared_ptr<Caller> caller_;
     std::array<Known, kPlaces> places_;
 };
 
 // The same as a bare function of CPython, since every tenth of a microsecond counts here.
 PyObject* quick_call(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "quick(x, op, algorithm)");
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError, "quick(x, op, algorithm, out)");
         return nullptr;
     }
     try {
         auto* quick = static_cast<Quick*>(PyCapsule_GetPointer(self, nullptr));
-        return PyBool_FromLong(quick->call(arguments[0], arguments[1], arguments[2]));
+        return PyBool_FromLong(quick->call(arguments[0], arguments[1], arguments[2], arguments[3]));
     } catch (py::error_already_set& error) {
         error.restore();
     } catch (const std::exception& error) {
@@ -158,7 +177,7 @@ PyObject* quick_call(PyObject* self, PyObject* const* arguments, Py_ssize_t coun
 }
 
 PyMethodDef quick_method{"quick", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_call)),
-                         METH_FASTCALL, "quick(x, op, algorithm): run a call that is known, in place; was it?"};
+                         METH_FASTCALL, "quick(x, op, algorithm, out): run a call if it is known; was it?"};
 
 char* data(const py::object& x) {
     return x.is_none() ? nullptr : static_cast<char*>(py::detail::array_proxy(x.ptr())->data);
@@ -192,6 +211,7 @@ void bind_calls(py::module_& m) {
              py::arg("context"), py::arg("rank"), py::arg("members"))
         .def_property_readonly("area", [](const Caller& caller) { return caller.group.area(); })
         .def("connect", [](Caller& caller, const std::vector<size_t>& areas) { caller.group.connect(areas); })
+        .def("free", [](Caller& caller) { caller.group.free(); })
         .def_readwrite("watch", &Caller::watch)
         .def_readonly("calls", &Caller::calls)
         .def("enter", [](Caller& caller, uint64_t digest, const std::string& text) {

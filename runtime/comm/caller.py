@@ -61,6 +61,17 @@ class Handle:
         self._comm._complete(self, timeout)
         return self._result
 
+    def watch(self, waited: float = 0.0) -> None:
+        """For loops around ``test``, now and then: raise if ranks disagree or have gone, or if ``waited``
+        seconds are over the communicator's time limit. Never blocks while all is well."""
+        blocked = self._advance()
+        if blocked is not None:
+            try:
+                self._comm._agreement.watch(self._number, blocked, waited, self._comm.timeout)
+            except BaseException:
+                self._comm._give_up()
+                raise
+
     def _advance(self) -> Request | None:
         if self._done or self._work is None:
             return None
@@ -80,7 +91,10 @@ class Caller:
     ) -> None:  # fmt: skip
         self._transport, self.name, self.timeout = transport, name, timeout
         self._engine = transport.engine
-        self._quick = self._engine.quick if self._engine else None
+        quick = self._engine.quick if self._engine else {}
+        self._quick_allreduce = quick.get("allreduce")
+        self._quick_broadcast = quick.get("broadcast")
+        self._quick_barrier = quick.get("barrier")
         self._calls = self._engine.calls if self._engine else Calls()
         self._agreement = Agreement(transport, self._calls, name, timeout)
         self._tune(settings)
@@ -106,7 +120,8 @@ class Caller:
             operation = None if op is None else find_op(op, layout.dtype)
             if operation and operation.divide and collective in ("scan", "exscan"):
                 raise ValueError(f"op 'mean' means nothing in {collective}; use 'sum' and divide")
-            quick = (x, op, algorithm) if collective == "allreduce" and out is None and usual(x) else None
+            given = root if collective == "broadcast" else op
+            quick = (x, given, algorithm) if what is None and usual(x) else None
             return self._ready(collective, layout, operation, root, counts is None, algorithm, what, quick)
 
         return self._run(what or collective, check, async_op)
@@ -127,9 +142,11 @@ class Caller:
         return None if counts is None or counts is False else counts
 
     def _exchange(
-        self, x: Any, out: Any, sent: Sequence[int], algorithm: str | Schedule, async_op: bool
-    ) -> Any:
-        """AllToAll of unequal blocks: their sizes go ahead, so that each rank knows what it gets."""
+        self, x: Any, out: Any, sent: Sequence[int], known: Sequence[int] | None,
+        algorithm: str | Schedule, async_op: bool,
+    ) -> Any:  # fmt: skip
+        """AllToAll of unequal blocks: unless ``known``, their sizes go ahead, so that each rank knows what it
+        gets."""
         n = self._transport.size
 
         def sizes() -> Call:
@@ -138,11 +155,13 @@ class Caller:
             layout = lay_out("alltoall", told, None, 0, None, self._transport.rank, n)
             return self._ready("alltoall", layout, None, 0, True, AUTO, "alltoall, row counts")
 
-        told = self._run("alltoall", sizes, False)
-        received, most = told[:, 0].tolist(), int(told[:, 1].max())
+        received, most = known, None
+        if known is None:
+            told = self._run("alltoall", sizes, False)
+            received, most = told[:, 0].tolist(), int(told[:, 1].max())
 
         def check() -> Call:
-            layout = exchanged(x, out, sent, received, most)
+            layout = exchanged(x, out, checked_counts(sent, n, rows(x)), checked_counts(received, n), most)
             return self._ready("alltoall", layout, None, 0, False, algorithm, None)
 
         return self._run("alltoall", check, async_op)

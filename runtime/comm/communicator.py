@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,6 +17,7 @@ from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.settings import ANYWHERE, read_table
 from ringleader.runtime.comm.transport import ANY
 
+NOTHING = np.empty(0, np.uint8)
 Array = TypeVar("Array", bound=NDArray[Any])
 
 
@@ -75,14 +76,18 @@ class Communicator(Caller):
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
         sum by the number of ranks and refuses integers.
         """
-        if self._quick is not None and out is None and not async_op and self._quick(x, op, algorithm):
-            return x
+        quick = self._quick_allreduce
+        if quick is not None and not async_op and quick(x, op, algorithm, out):
+            return x if out is None else out
         return self._call("allreduce", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
     def broadcast(
         self, x: Array, root: int = 0, *, algorithm: str | Schedule = AUTO, async_op: bool = False
     ) -> Any:
         """Every rank's ``x`` becomes a copy of ``root``'s, in place; returns it, or a Handle."""
+        quick = self._quick_broadcast
+        if quick is not None and not async_op and quick(x, root, algorithm, None):
+            return x
         return self._call("broadcast", x, root=root, algorithm=algorithm, async_op=async_op)
 
     def reduce(
@@ -119,16 +124,17 @@ class Communicator(Caller):
 
     def alltoall(
         self, x: Array, *, out: Array | None = None, counts: Sequence[int] | None = None,
-        algorithm: str | Schedule = AUTO, async_op: bool = False,
+        received: Sequence[int] | None = None, algorithm: str | Schedule = AUTO, async_op: bool = False,
     ) -> Any:  # fmt: skip
         """Cut axis 0 into ``size`` blocks and send block d to rank d; returns the blocks received, in rank
         order, in a new array or ``out``. ``x`` is left as it is.
 
         Blocks are equal, or block d has ``counts[d]`` rows, which may differ on every rank; what a rank
-        will get is then asked by one small collective first.
+        will get is then asked by one small collective first. ``received``: ranks that have agreed already
+        say here how many rows they get from each, and nothing is asked; wrong numbers give wrong results.
         """
         if counts is not None:
-            return self._exchange(x, out, counts, algorithm, async_op)
+            return self._exchange(x, out, counts, received, algorithm, async_op)
         return self._call("alltoall", x, out=out, algorithm=algorithm, async_op=async_op)
 
     def gather(
@@ -166,9 +172,23 @@ class Communicator(Caller):
         ``out`` is left as it is; without ``out`` it gets a copy of its own ``x``."""
         return self._call("exscan", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
-    def barrier(self, *, algorithm: str | Schedule = AUTO) -> None:
-        """Return once every rank has called it."""
-        self._call("barrier", np.empty(0, np.uint8), algorithm=algorithm)
+    def barrier(self, *, algorithm: str | Schedule = AUTO, async_op: bool = False) -> Any:
+        """Return once every rank has called it; or a Handle that completes then."""
+        quick = self._quick_barrier
+        if quick is not None and not async_op and quick(NOTHING, None, algorithm, None):
+            return None
+        handle = self._call("barrier", NOTHING, algorithm=algorithm, async_op=async_op)
+        return handle if async_op else None
+
+    def refuse(self, what: str, why: str) -> NoReturn:
+        """Instead of the collective ``what``, which the other ranks call: all raise ArgumentError, which says
+        ``why`` of this rank. (In a world of one it is a ValueError.)"""
+
+        def check() -> NoReturn:
+            raise ValueError(why)
+
+        self._run(what, check, False)
+        raise AssertionError("a refused call does not return")
 
     # Point to point
 
@@ -224,7 +244,7 @@ class Communicator(Caller):
         """
         number = self._calls.next
         self._transport.publish(number, (color, key))
-        self._call("barrier", np.empty(0, np.uint8), what="split")
+        self._call("barrier", NOTHING, what="split")
         transport = self._transport.split(number, color, key)
         if transport is None:
             return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -94,12 +96,21 @@ def _mpi(timeout: float) -> Communicator:
             )
         return _single(timeout)
     sys.excepthook = _abort_job
+    _outlive_others(MPI.Get_library_version())
     transport = _transport(MPI.COMM_WORLD)
     told = settings.read(transport.name, transport.nodes) if transport.rank == 0 else None
     told = MPI.COMM_WORLD.bcast(told).require()
     world = Communicator(transport, timeout=timeout, settings=told)
     atexit.register(_finish_mpi, world, transport)
     return world
+
+
+def _outlive_others(library: str) -> None:
+    """MPICH's launcher, told not to end the job when a rank dies (-disable-auto-cleanup), tells the others by
+    SIGUSR1, which would end them too."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if "MPICH" in library and in_main and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _transport(world: Any) -> Transport:
@@ -126,6 +137,40 @@ def _transport(world: Any) -> Transport:
     return ShmTransport(world, home)
 
 
+def adopt(
+    comm: Any, *, name: str | None = None, timeout: float | None = None, apart: bool = False
+) -> Communicator:
+    """A communicator over a duplicate of ``comm``, an mpi4py Intracomm. Collective over its ranks.
+
+    ``name``: in messages. ``timeout``: seconds, that of the world by default. ``apart``: it will be used in
+    another thread than the world, so calls under way on one of them do not move those of the other. Give it back
+    with ``release``.
+    """
+    world = init()
+    seconds = world.timeout if timeout is None else timeout
+    if comm.size == 1:
+        return _single(seconds)
+    if isinstance(world._transport, ThreadsTransport):  # a world of one that others have joined since
+        from ringleader.runtime.comm.mpi import MpiTransport
+
+        transport: Transport = MpiTransport(comm)
+        told = comm.bcast(world._settings)  # each has read its own
+    else:
+        transport, told = world._transport.over(comm), world._settings
+    pending = None if apart else world._pending
+    adopted = Communicator(transport, name or comm.name or "unnamed", seconds, pending, told)
+    world._children.append(adopted)
+    return adopted
+
+
+def release(communicator: Communicator) -> None:
+    """Free what ``adopt`` made; no call may be under way on it. Collective."""
+    children = init()._children
+    if communicator in children:
+        children.remove(communicator)
+        communicator._transport.free()
+
+
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
@@ -133,9 +178,11 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
     interrupted = issubclass(kind, KeyboardInterrupt)
     if not interrupted:
         text = "".join(traceback.format_exception(kind, error, trace))
+        # The process's own: who wraps this hook (torch.distributed) may hold back what goes to sys.stderr.
+        stream = sys.__stderr__ or sys.stderr
         sys.stdout.flush()
-        sys.stderr.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
-        sys.stderr.flush()
+        stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
+        stream.flush()
         time.sleep(LAST_WORDS)
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
@@ -148,6 +195,29 @@ def _finish_mpi(world: Communicator, transport: Any) -> None:
         _stay(world, "has finished")
     except BaseException as error:
         _abort_job(type(error), error, error.__traceback__)
+    if transport.dead():
+        _end_without_mpi()
+
+
+def _end_without_mpi() -> None:
+    """A rank has died and this one has come through. MPI_Finalize would wait for the dead one for ever, but in
+    Open MPI, which knows better."""
+    from mpi4py import MPI
+
+    if "Open MPI" not in MPI.Get_library_version():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def finish() -> None:
+    """What happens at the end of a rank under mpirun, now: wait until all ranks are through with their calls. To
+    be called by who ends MPI before Python ends."""
+    atexit.unregister(_finish_mpi)
+    world = init()
+    if hasattr(world._transport, "membership"):
+        _finish_mpi(world, world._transport)
 
 
 def _stay(world: Communicator, state: str) -> None:

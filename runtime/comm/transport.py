@@ -50,6 +50,11 @@ class Request(ABC):
     def cancel(self) -> None:
         """Give up: the buffer is not written any more."""
 
+    @property
+    def received(self) -> int:
+        """How many bytes of a receive have come, from its beginning on, while it is not complete."""
+        return 0
+
     def conflict(self) -> bool:
         """Has some rank sent this one a message of another signature in this very call?"""
         return False
@@ -58,14 +63,21 @@ class Request(ABC):
 class Pieces(Request):
     """A message longer than the transport's limit, as several."""
 
-    def __init__(self, pieces: list[Request]) -> None:
+    def __init__(self, pieces: list[Request], length: int) -> None:
+        """Each of ``length`` bytes, but for the last."""
         self.pieces = pieces
+        self.length, self.complete = length, 0
         self.peer, self.tag, self.is_recv = pieces[0].peer, pieces[0].tag, pieces[0].is_recv
 
     def test(self) -> bool:
         while self.pieces and self.pieces[0].test():
             self.pieces.pop(0)
+            self.complete += 1
         return not self.pieces
+
+    @property
+    def received(self) -> int:
+        return self.complete * self.length
 
     def cancel(self) -> None:
         for piece in self.pieces:
@@ -104,7 +116,9 @@ class Transport(ABC):
             request: Request = start(view, peer, channel)
             return request
         cuts = range(0, view.size, self.max_message)
-        return Pieces([start(view[at : at + self.max_message], peer, channel) for at in cuts])
+        return Pieces(
+            [start(view[at : at + self.max_message], peer, channel) for at in cuts], self.max_message
+        )
 
     @abstractmethod
     def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request: ...
@@ -147,6 +161,14 @@ class Transport(ABC):
     @abstractmethod
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
         """After that barrier: the transport of all ranks with this color, ordered by (order, rank)."""
+
+    def over(self, comm: Any) -> Transport:
+        """The same kind of transport for the ranks of an MPI communicator. Collective over them."""
+        raise RuntimeError(f"transport {self.name!r} knows no MPI communicators")
+
+    def free(self) -> None:
+        """Give back what ``over`` made. Collective; no call may be under way."""
+        raise RuntimeError(f"transport {self.name!r} was not made by over()")
 
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         """Why the communication library's own collective cannot do this; None if it can."""
