@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import ringleader
-from ringleader import explore
+from ringleader import explore, measured
 from ringleader.collectives import algorithms
 from ringleader.collectives.topology.units import escaped
 from ringleader.launch import MOST_STARTED, LaunchError, launch, launched
@@ -113,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whole.print_help()
         return 0
     try:
+        if known.command == "tune" and measured.wanted(known):
+            return _measure(known, arguments)
         if known.command in explore.COMMANDS:
             return _explore(known)
         options.pop("command")
@@ -154,6 +156,15 @@ def _explore(options: argparse.Namespace) -> int:
         message = str(error)
     # out here nothing refers to what failed any more: its memory is free, and its progress bar is off the screen
     fail(message, USAGE_ERROR)
+
+
+def _measure(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    try:
+        return measured.measure_command(options, arguments)
+    except LaunchError as error:
+        fail(str(error), 1)
+    except (OSError, ValueError) as error:
+        fail(str(error), USAGE_ERROR)
 
 
 def _discard_output() -> None:

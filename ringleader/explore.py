@@ -197,13 +197,14 @@ def _by_round(target: Target, result: Simulation) -> Iterator[Row]:
 
 
 def tune_command(options: argparse.Namespace) -> int:
-    """The best algorithm for every rank count and size, by the model; or why it is the best."""
+    """The best algorithm for every rank count and size, by a model or a table; or why it is the best."""
     if options.table:
         refuse(options, {"on", "alpha", "beta", "gamma"}, "not for --table, whose choices are made")
     elif options.on:
         refuse(options, {"alpha", "beta", "gamma"}, "not for --on, which simulates")
     if options.why:
         refuse(options, {"form"}, "not for --why, which is text")
+    refuse(options, {"seconds"}, "only for measuring, without a model")
     names = list(dict.fromkeys(t.collective for t in options.targets))
     asked = [(name, n, nbytes) for name in names for n, nbytes in pairs(options, len(names))]
     with watched():

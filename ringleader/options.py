@@ -11,6 +11,7 @@ from ringleader.bench.contestants import PEERS
 from ringleader.bench.patterns import PATTERNS
 from ringleader.collectives.simulate.simulator import GAMMA, OVERHEAD
 from ringleader.collectives.topology.units import factor, seconds, seconds_text
+from ringleader.runtime.comm.measure import SECONDS
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -95,7 +96,10 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         "choices": tuple(PICTURES), "default": "space-time",
         "help": "; ".join(f"{name}: {about}" for name, about in PICTURES.items())}),
     "output": (("-o", "--output"), {"required": True, "metavar": "FILE"}),
-    "maybe-output": (("-o", "--output"), {"metavar": "FILE", "help": "save the table as JSON"}),
+    "maybe-output": (("-o", "--output"), {"metavar": "FILE", "help": "save the table as JSON there"}),
+    "seconds": (("--seconds",), {
+        "type": _typed(factor), "default": SECONDS, "metavar": "S",
+        "help": f"to measure for, about (default {SECONDS:g})"}),
     "table": (("--table",), {"metavar": "FILE", "help": "use this saved table"}),
     "why": (("--why",), {"action": "store_true", "default": False, "help": "show the candidates with their predicted times"}),
     "programs": (("--programs",), {
@@ -156,8 +160,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "export": ("Write a schedule as MSCCL-IR XML.", ("targets", "one-rank-count", "root", "output")),
     "tune": (
-        "Pick the best algorithm for rank counts and sizes, and say why.",
-        ("collectives", "ranks", "sizes", "maybe-on", *FLAT, "table", "why", "maybe-output", *FORMS),
+        "Pick the best algorithm for sizes and -n ranks: measured here; or for any rank counts by a model or topology.",
+        ("collectives", "ranks", "sizes", "seconds", "maybe-on", *FLAT, "table", "why", "maybe-output", *FORMS),
     ),
     "bench": (
         "Measure collectives side by side with MPI libraries and Gloo.",

@@ -30,6 +30,11 @@ class Choice:
         return dict(self.given)
 
     def build(self, collective: str, n: int, root: int = 0) -> Schedule:
+        """ValueError for VENDOR, which no schedule describes."""
+        if self == VENDOR:
+            raise ValueError(
+                f"{collective}: the communication library's own collective is no schedule to build"
+            )
         return build(collective, self.algorithm, n, root, **self.parameters)
 
     @property
@@ -43,6 +48,9 @@ class Choice:
         return f"{self.algorithm}({given})" if given else self.algorithm
 
 
+VENDOR = Choice("vendor")  # the communication library's own collective; only a measurement can choose it
+
+
 class Key(NamedTuple):
     """``ordered``: for operations that do not commute, so only algorithms that keep rank order."""
 
@@ -51,11 +59,28 @@ class Key(NamedTuple):
     ordered: bool
 
 
+class Timed(NamedTuple):
+    """``seconds``: as measured; None: chosen by a model."""
+
+    choice: Choice
+    seconds: float | None
+
+
 class Range(NamedTuple):
-    """``choice`` is for buffers of ``start`` bytes (see ``cost``) up to the start of the next range."""
+    """``choice`` is for buffers of ``start`` bytes (see ``cost``) up to the start of the next range.
+
+    Where it was measured, it took ``seconds`` for ``start`` bytes, and ``others`` are slower, the fastest first:
+    to compare with, and for calls that ``choice`` does not suit.
+    """
 
     start: int
     choice: Choice
+    seconds: float | None = None
+    others: tuple[Timed, ...] = ()
+
+    @property
+    def ranking(self) -> tuple[Timed, ...]:
+        return (Timed(self.choice, self.seconds), *self.others)
 
 
 def candidates(collective: str, n: int, nbytes: int, ordered: bool = False) -> list[Choice]:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from ringleader.collectives.cost import closed_cost, require_sound
 from ringleader.collectives.registry import Algorithm
 from ringleader.collectives.topology import KINDS
-from ringleader.collectives.tuning.choice import Choice, Key, Range
+from ringleader.collectives.tuning.choice import VENDOR, Choice, Key, Range, Timed
 from ringleader.collectives.tuning.model import Model, Predictor
 from ringleader.collectives.tuning.simulated import Simulated
 
@@ -21,19 +21,29 @@ MOST_ENTRIES = 4096  # entries, and ranges in one of them
 MOST_RANKS = 1 << 20
 MOST_SIZE = 1 << 62  # bytes
 MOST_PARAMETER = 4096  # or the rank count, where that is more
+MOST_OTHERS = 256  # of a range
+MOST_SECONDS = 1e9
+MOST_WORDS = 1024  # characters of what is said of a machine
 
 Ranges = Mapping[Key, tuple[Range, ...]]
 
 
-def dumps(ranges: Ranges, model: Predictor | None) -> str:
-    """Entries sorted by collective, rank count and order, ranges by size."""
+def dumps(ranges: Ranges, model: Predictor | None, machine: Mapping[str, str]) -> str:
+    """Entries sorted by collective, rank count and order, ranges by size. What was not measured is left out."""
     entries = [{**key._asdict(), "ranges": [_range_out(r) for r in ranges[key]]} for key in sorted(ranges)]
-    whole = {"format": FORMAT, "model": _model_out(model), "choices": entries}
+    measured = {"machine": dict(machine)} if machine else {}
+    whole = {"format": FORMAT, **measured, "model": _model_out(model), "choices": entries}
     return json.dumps(whole, indent=1, allow_nan=False) + "\n"
 
 
 def _range_out(r: Range) -> dict[str, Any]:
-    return {"from": r.start, "algorithm": r.choice.algorithm, "parameters": r.choice.parameters}
+    others = {"others": [_timed_out(timed) for timed in r.others]} if r.others else {}
+    return {"from": r.start, **_timed_out(Timed(r.choice, r.seconds)), **others}
+
+
+def _timed_out(timed: Timed) -> dict[str, Any]:
+    seconds = {} if timed.seconds is None else {"seconds": timed.seconds}
+    return {"algorithm": timed.choice.algorithm, "parameters": timed.choice.parameters, **seconds}
 
 
 def _model_out(model: Predictor | None) -> dict[str, Any] | None:
@@ -53,7 +63,7 @@ def read(path: Path) -> str:
     return text.decode()
 
 
-def loads(text: str) -> tuple[Ranges, Predictor | None]:
+def loads(text: str) -> tuple[Ranges, Predictor | None, dict[str, str]]:
     """What ``dumps`` wrote. ValueError in one line: the entry, and what is wrong with it."""
     try:
         whole = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
@@ -72,7 +82,8 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _table_in(whole: Any) -> tuple[Ranges, Predictor | None]:
+def _table_in(whole: Any) -> tuple[Ranges, Predictor | None, dict[str, str]]:
+    machine = _machine_in(_optional(whole, "machine", {}))
     form, model, choices = _parts(whole, "the file", format=int, model=(dict, type(None)), choices=list)
     if form != FORMAT:
         raise ValueError(f"format {form}, this version reads {FORMAT}")
@@ -85,7 +96,15 @@ def _table_in(whole: Any) -> tuple[Ranges, Predictor | None]:
         if key in found:
             raise ValueError(f"{where}: {collective} on {n} ranks, ordered {ordered}, is given twice")
         found[key] = _ranges_in(key, ranges, where)
-    return found, _model_in(model)
+    return found, _model_in(model), machine
+
+
+def _machine_in(machine: Any) -> dict[str, str]:
+    if type(machine) is not dict or any(type(value) is not str for value in machine.values()):
+        raise ValueError(f"machine: must be an object of texts, got {_shown(machine)}")
+    if sum(len(name) + len(value) for name, value in machine.items()) > MOST_WORDS:
+        raise ValueError(f"machine: more than {MOST_WORDS} characters")
+    return machine
 
 
 def _ranges_in(key: Key, ranges: list[Any], where: str) -> tuple[Range, ...]:
@@ -93,18 +112,42 @@ def _ranges_in(key: Key, ranges: list[Any], where: str) -> tuple[Range, ...]:
         raise ValueError(f"{where}: no ranges")
     found: list[Range] = []
     for place, item in _numbered(ranges, f"{where}.ranges"):
-        start, name, given = _parts(item, place, **{"from": int}, algorithm=str, parameters=dict)
+        others = _optional(item, "others", [])
+        if type(others) is not list or len(others) > MOST_OTHERS:
+            raise ValueError(f"{place}: others must be a list of at most {MOST_OTHERS}, got {_shown(others)}")
+        start, chosen = _timed_in(key, item, place, **{"from": int})
         least = found[-1].start + 1 if found else 0
         _within(start, least, MOST_SIZE, f"{place}: from")
-        try:
-            found.append(Range(start, _choice_in(key, name, given)))
-        except ValueError as e:
-            raise ValueError(f"{place}: {e}") from None
+        rest = tuple(_timed_in(key, other, where)[0] for where, other in _numbered(others, f"{place}.others"))
+        found.append(Range(start, chosen.choice, chosen.seconds, rest))
     return tuple(found)
+
+
+def _timed_in(key: Key, item: Any, place: str, **more: type) -> list[Any]:
+    """The values of ``more``, then the choice with what it took."""
+    seconds = _optional(item, "seconds", None)
+    if seconds is not None and (type(seconds) not in (int, float) or not 0 <= seconds <= MOST_SECONDS):
+        raise ValueError(
+            f"{place}: seconds must be a number from 0 to {MOST_SECONDS:g}, got {_shown(seconds)}"
+        )
+    *values, name, given = _parts(item, place, **more, algorithm=str, parameters=dict)
+    try:
+        return [*values, Timed(_choice_in(key, name, given), seconds)]
+    except ValueError as e:
+        raise ValueError(f"{place}: {e}") from None
+
+
+def _optional(item: Any, name: str, default: Any) -> Any:
+    """Taken out of an object, which then holds what it must have."""
+    return item.pop(name, default) if type(item) is dict else default
 
 
 def _choice_in(key: Key, name: str, given: dict[str, Any]) -> Choice:
     """Checked as far as is possible without building the schedule."""
+    if name == VENDOR.algorithm:
+        if given:
+            raise ValueError(f"{name!r} takes no parameters; not {_shown(given)}")
+        return VENDOR
     known = require_sound(key.collective, name, key.n)
     if key.ordered and not known.ordered:
         raise ValueError(f"{name!r} does not keep rank order")

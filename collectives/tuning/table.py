@@ -4,47 +4,68 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from ringleader.collectives.cost import require_sound
 from ringleader.collectives.topology import Topology
 from ringleader.collectives.tuning import stored
-from ringleader.collectives.tuning.choice import Choice, Key, Range, candidates
+from ringleader.collectives.tuning.choice import VENDOR, Choice, Key, Range, Timed, candidates
 from ringleader.collectives.tuning.model import Model, Prediction, Predictor
 from ringleader.collectives.tuning.rank import DEFAULT, best, choose, ranked
 from ringleader.collectives.tuning.simulated import predictor
 
 
+class Found(NamedTuple):
+    """What a table says of a call: ``chosen``, from the ranking of ``of``."""
+
+    chosen: Timed
+    of: Range
+
+
 @dataclass(frozen=True)
 class Table:
-    """``ranges``: for each key its ranges by size. ``model``: what they came from, None if that is not known."""
+    """``ranges``: for each key its ranges by size. ``model``: what they came from, None if that is not known.
+    ``machine``: where they were measured, as names and values; empty if they were not."""
 
     ranges: Mapping[Key, tuple[Range, ...]]
     model: Predictor | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
 
     def choose(
-        self, collective: str, n: int, nbytes: int, ordered: bool = False, root: int = 0, equal: bool = True
-    ) -> Choice:
+        self, collective: str, n: int, nbytes: int, ordered: bool = False, root: int = 0, equal: bool = True,
+        vendor: bool = True,
+    ) -> Choice:  # fmt: skip
         """The table's choice for ``nbytes`` bytes (see ``cost``) on ``n`` ranks.
 
         Sizes below the smallest tuned one count as that. A rank count that was not tuned is treated as the
         largest tuned one below it, or the smallest above, whose choice suits ``n``. Where the table has
-        nothing that fits (``equal``: see ``tuning.choose``), the flat model chooses.
+        nothing that fits (``equal``: see ``tuning.choose``; ``vendor``: VENDOR will do), the flat model chooses.
         """
-        for key in self._nearest(collective, n, ordered):
-            choice = self._at(key, nbytes)
-            try:
-                require_sound(collective, choice.algorithm, n, root, **choice.parameters)
-            except ValueError:
-                if key.n == n:
-                    raise
-                continue
-            if equal or choice.build(collective, n, root).keeps_blocks:
-                return choice
+        found = self.find(collective, n, nbytes, ordered, root, equal, vendor)
+        if found:
+            return found.chosen.choice
         model = self.model if isinstance(self.model, Model) else DEFAULT
         return choose(collective, n, nbytes, model, ordered, equal)
+
+    def find(
+        self, collective: str, n: int, nbytes: int, ordered: bool = False, root: int = 0, equal: bool = True,
+        vendor: bool = True,
+    ) -> Found | None:  # fmt: skip
+        """As ``choose``, with what was measured; None where the table has nothing that fits."""
+        for key in self._nearest(collective, n, ordered):
+            of = self._at(key, nbytes)
+            for timed in of.ranking:
+                if timed.choice == VENDOR:
+                    if vendor:
+                        return Found(timed, of)
+                elif _sound(key, timed.choice, n, root) and (
+                    equal or timed.choice.build(collective, n, root).keeps_blocks
+                ):
+                    return Found(timed, of)
+        return None
 
     def why(self, collective: str, n: int, nbytes: int, ordered: bool = False) -> Why:
         """What the candidates were predicted to take, and what was chosen; to be printed."""
@@ -70,7 +91,7 @@ class Table:
 
     def dumps(self) -> str:
         """The table as JSON, sorted. A model that is neither a Model nor a topology's text is left out."""
-        return stored.dumps(self.ranges, self.model)
+        return stored.dumps(self.ranges, self.model, self.machine)
 
     @classmethod
     def loads(cls, text: str) -> Table:
@@ -85,9 +106,20 @@ class Table:
         keys = [key for key in self.ranges if (key.collective, key.ordered) == (collective, ordered)]
         yield from sorted(set(keys) - {same}, key=lambda key: (key.n > n, abs(key.n - n)))
 
-    def _at(self, key: Key, nbytes: int) -> Choice:
+    def _at(self, key: Key, nbytes: int) -> Range:
         ranges = self.ranges[key]
-        return ranges[max(bisect_right(ranges, nbytes, key=lambda r: r.start) - 1, 0)].choice
+        return ranges[max(bisect_right(ranges, nbytes, key=lambda r: r.start) - 1, 0)]
+
+
+def _sound(key: Key, choice: Choice, n: int, root: int) -> bool:
+    """Does it suit ``n``? ValueError if it does not suit even what it was tuned for."""
+    try:
+        require_sound(key.collective, choice.algorithm, n, root, **choice.parameters)
+    except ValueError:
+        if key.n == n:
+            raise
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,21 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.collectives import Program, Schedule, algorithms, build, find, lower, tuning, verify
-from ringleader.collectives.tuning import Choice, Model, Table
+from ringleader.collectives.tuning import Choice, Model
+from ringleader.runtime.comm.chooser import Chooser, Chosen
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import Sizes
 
 # What a message, a byte moved and a byte folded cost where nothing has been tuned: this runtime starts a
 # message from Python, which takes longer than the network does.
 UNTUNED = Model(alpha=30e-6, beta=1 / 3e9, gamma=1 / 5e9)
-Chooser = Callable[..., Choice]  # (collective, n, nbytes, ordered=..., equal=...)
 VENDOR, AUTO = "vendor", "auto"
+ASKED = "asked for"
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,21 @@ class Call:
 
 def choose(
     collective: str, algorithm: str | Schedule, n: int, root: int, nbytes: int, op: Op | None = None,
-    equal: bool = True, chooser: Chooser | None = None,
-) -> Schedule | None:  # fmt: skip
-    """The schedule to run; None: the vendor's own.
+    equal: bool = True, vendor: bool = False, chooser: Chooser | None = None,
+) -> Chosen:  # fmt: skip
+    """What to run, and why.
 
-    ``equal``: all blocks are equally large. ``chooser``: what "auto" asks. ValueError: unknown name, wrong rank
+    ``equal``: all blocks are equally large. ``chooser``: what "auto" asks; ``vendor``: whether the vendor's own
+    will do for it. ValueError: unknown name, wrong rank
     count or root, not proved, or not fit for an operation that does not commute or for unequal blocks.
     """
     ordered = op is not None and not op.commutes
     if isinstance(algorithm, Schedule):
         schedule = _fitting(algorithm, collective, n, root)
     elif algorithm == VENDOR:
-        return None
+        return Chosen(None, VENDOR, ASKED)
     elif algorithm == AUTO:
-        schedule = (chooser or untuned)(collective, n, nbytes, ordered=ordered, equal=equal).build(
-            collective, n, root
-        )
+        return (chooser or Chooser(None, untuned))(collective, n, nbytes, root, ordered, equal, vendor)
     elif algorithm in algorithms(collective):
         schedule = build(collective, algorithm, n, root)
         if not find(collective, algorithm).built_in:
@@ -79,7 +78,7 @@ def choose(
     if not equal and not schedule.keeps_blocks:
         names = [a for a in algorithms(collective) if build(collective, a, n, root).keeps_blocks]
         raise ValueError(f"{schedule.name!r} needs equal blocks; with counts= use one of: {', '.join(names)}")
-    return schedule
+    return Chosen(schedule, schedule.name, ASKED)
 
 
 def _fitting(schedule: Schedule, collective: str, n: int, root: int) -> Schedule:
@@ -94,24 +93,9 @@ def _fitting(schedule: Schedule, collective: str, n: int, root: int) -> Schedule
     return schedule
 
 
-def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool) -> Choice:
+def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool = False) -> Choice:
     """What "auto" asks where nothing has been tuned, for messages that Python sends."""
-    return tuning.choose(collective, n, nbytes, UNTUNED, ordered, equal)
-
-
-def read_tuning(path: str | Path | None) -> tuple[str, str]:
-    """What rank 0 tells the others: the table in that file as text, and what is wrong with it."""
-    try:
-        return ("" if path is None else Table.load(path).dumps()), ""
-    except (ValueError, OSError) as problem:
-        return "", str(problem)
-
-
-def to_table(text: str, error: str) -> Table | None:
-    """What ``read_tuning`` told, as every rank understands it. ValueError if something was wrong."""
-    if error:
-        raise ValueError(error)
-    return Table.loads(text) if text else None
+    return tuning.choose(collective, n, nbytes, UNTUNED, ordered, equal, vendor)
 
 
 @lru_cache(maxsize=64)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ringleader.collectives import COLLECTIVES, Schedule
-from ringleader.collectives.tuning import Table
 from ringleader.runtime.comm.agreement import Agreement, Calls
 from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of, untuned
+from ringleader.runtime.comm.chooser import Chooser, Chosen, Log
 from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows, usual
 from ringleader.runtime.comm.ops import Op, find_op
+from ringleader.runtime.comm.settings import CHOICE, NOTHING, Settings
 from ringleader.runtime.comm.transport import Channel, Request, Transport
 from ringleader.runtime.comm.work import Work, place
 
@@ -86,7 +87,7 @@ class Caller:
 
     def __init__(
         self, transport: Transport, name: str = "world", timeout: float = TIMEOUT,
-        pending: list[Handle] | None = None, tuning: Table | None = None,
+        pending: list[Handle] | None = None, settings: Settings = NOTHING,
     ) -> None:  # fmt: skip
         self._transport, self.name, self.timeout = transport, name, timeout
         self._engine = transport.engine
@@ -96,7 +97,8 @@ class Caller:
         self._quick_barrier = quick.get("barrier")
         self._calls = self._engine.calls if self._engine else Calls()
         self._agreement = Agreement(transport, self._calls, name, timeout)
-        self._tune(tuning)
+        self._tune(settings)
+        self._log = Log(name) if CHOICE in settings.log and transport.rank == 0 else None
         self._limit = timeout  # of the native call under way
         if self._engine:
             self._engine.caller.watch = self._look
@@ -149,13 +151,17 @@ class Caller:
 
         def sizes() -> Call:
             checked = checked_counts(sent, n, rows(x))
-            layout = lay_out("alltoall", np.array(checked), None, 0, None, self._transport.rank, n)
+            told = np.array([[count, sum(checked)] for count in checked])
+            layout = lay_out("alltoall", told, None, 0, None, self._transport.rank, n)
             return self._ready("alltoall", layout, None, 0, True, AUTO, "alltoall, row counts")
 
-        received = self._run("alltoall", sizes, False).tolist() if known is None else known
+        received, most = known, None
+        if known is None:
+            told = self._run("alltoall", sizes, False)
+            received, most = told[:, 0].tolist(), int(told[:, 1].max())
 
         def check() -> Call:
-            layout = exchanged(x, out, checked_counts(sent, n, rows(x)), checked_counts(received, n))
+            layout = exchanged(x, out, checked_counts(sent, n, rows(x)), checked_counts(received, n), most)
             return self._ready("alltoall", layout, None, 0, False, algorithm, None)
 
         return self._run("alltoall", check, async_op)
@@ -165,7 +171,11 @@ class Caller:
         algorithm: str | Schedule, what: str | None, quick: tuple[Any, ...] | None = None,
     ) -> Call:  # fmt: skip
         n = self._transport.size
-        schedule = choose(collective, algorithm, n, root, layout.nbytes, op, equal, self._chooser)
+        suits = algorithm == AUTO and self._transport.vendor_suits(collective, layout.dtype, op, equal)
+        chosen = choose(collective, algorithm, n, root, layout.nbytes, op, equal, suits, self._chooser)
+        if self._log and n > 1:
+            self._tell(what or collective, layout, op, equal, chosen)
+        schedule = chosen.schedule
         if schedule is None:
             refusal = self._transport.vendor_refuses(collective, layout.dtype, op, equal)
             if refusal:
@@ -244,7 +254,7 @@ class Caller:
 
     def _vendor(self, call: Call, number: int) -> None:
         """The vendor's collective carries no signature, so the ranks first agree by a barrier of ours."""
-        schedule = choose("barrier", AUTO, self._transport.size, 0, 0)
+        schedule = choose("barrier", AUTO, self._transport.size, 0, 0).schedule
         assert schedule is not None
         nothing = {"output": np.empty(0)}
         agreeing = replace(
@@ -280,12 +290,19 @@ class Caller:
                 handle._work.cancel()
             self._pending.remove(handle)
 
-    def _tune(self, table: Table | None) -> None:
-        """From now on "auto" asks ``table``; None: what suits the transport."""
-        self._tuning = table
-        self._chooser = table.choose if table else self._engine.untuned if self._engine else untuned
+    def _tune(self, settings: Settings) -> None:
+        """From now on "auto" asks their table; where there is none, what suits the transport."""
+        self._settings = settings
+        table = settings.table(self._transport.name, self._transport.nodes)
+        self._chooser = Chooser(table, self._engine.untuned if self._engine else untuned)
         if self._engine:
             self._engine.forget()
+
+    def _tell(self, what: str, layout: Layout, op: Op | None, equal: bool, chosen: Chosen) -> None:
+        assert self._log is not None
+        kind = [str(layout.dtype)] + ([op.name] if op else []) + ([] if equal else ["unequal blocks"])
+        moves = what not in ("barrier", "split")
+        self._log(what, layout.nbytes if moves else None, kind, self._transport.size, chosen)
 
     def _drain(self) -> None:
         """Complete what was started and never waited for, so that other ranks get their data."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from ringleader.collectives import Schedule
-from ringleader.runtime.comm.call import AUTO, read_tuning, to_table
+from ringleader.runtime.comm.call import AUTO
 from ringleader.runtime.comm.caller import Caller
 from ringleader.runtime.comm.message import receive, send
 from ringleader.runtime.comm.ops import Op
+from ringleader.runtime.comm.settings import ANYWHERE, read_table
 from ringleader.runtime.comm.transport import ANY
 
 NOTHING = np.empty(0, np.uint8)
@@ -67,7 +69,8 @@ class Communicator(Caller):
         self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
         algorithm: str | Schedule = AUTO, async_op: bool = False,
     ) -> Any:  # fmt: skip
-        """Fold the ranks' arrays; every rank gets the result, bit for bit the same ("vendor": as MPI does).
+        """Fold the ranks' arrays; every rank gets the result, bit for bit the same ("vendor", which "auto" may
+        have measured to be the fastest: as MPI does).
 
         ``x``: any shape and numeric dtype, the same on all ranks; changed in place unless ``out`` (same
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
@@ -220,15 +223,17 @@ class Communicator(Caller):
 
         Collective. Rank 0 reads the file (its ``path`` alone counts; None: the built-in model) and tells all,
         so that every rank chooses alike. ValueError on every rank if it cannot be used. RINGLEADER_TUNING=path
-        in rank 0's environment does the same at the start.
+        in rank 0's environment does the same at the start; without either, "auto" asks what ``ringleader tune -n N``
+        measured on this machine (docs/tuning.md).
         """
-        parts = [part.encode() for part in read_tuning(path)] if self.rank == 0 else []
+        parts = [part.encode() for part in read_table(path)] if self.rank == 0 else []
         lengths = self.broadcast(np.array([len(part) for part in parts] or [0, 0]))
         whole = (
             np.frombuffer(b"".join(parts), np.uint8).copy() if parts else np.empty(lengths.sum(), np.uint8)
         )
         told = self.broadcast(whole).tobytes()
-        self._tune(to_table(told[: lengths[0]].decode(), told[lengths[0] :].decode()))
+        text, error = told[: lengths[0]].decode(), told[lengths[0] :].decode()
+        self._tune(replace(self._settings, tables={ANYWHERE: text}, error=error).require())
 
     # Groups
 
@@ -244,6 +249,6 @@ class Communicator(Caller):
         if transport is None:
             return None
         name = f"{self.name}/{number}:{color}"
-        child = Communicator(transport, name, self.timeout, self._pending, self._tuning)
+        child = Communicator(transport, name, self.timeout, self._pending, self._settings)
         self._children.append(child)
         return child

@@ -32,13 +32,13 @@ QUICK = (
 PLANS = 512  # remembered; the oldest is forgotten
 
 
-def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool) -> Choice:
+def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool = False) -> Choice:
     """What "auto" asks where nothing has been tuned."""
     if collective == "allreduce":
         return Choice("one-shot" if nbytes * n <= ONE_SHOT else "two-shot")
     if collective == "barrier":
         return Choice("one-shot")
-    return tuning.choose(collective, n, nbytes, SHARED, ordered, equal)
+    return tuning.choose(collective, n, nbytes, SHARED, ordered, equal, vendor)
 
 
 def runs(op: Op | None, dtype: np.dtype[Any]) -> bool:

@@ -13,6 +13,7 @@ from ringleader.runtime.comm.transport import Sizes
 
 Array = NDArray[Any]
 Buffers = dict[str, Array]
+UNTOLD = 1 << 20  # bytes that an alltoall is chosen for where ranks know their own counts only
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Layout:
     """The arrays of one call on one rank, checked, nothing copied yet.
 
     ``agreed``: what all ranks must pass alike, as error messages show it. ``sizes``: see ``place``.
-    ``nbytes``: of the collective's larger buffer. ``load(writes)``: the 1-d contiguous buffers to run on,
+    ``nbytes``: of the collective's larger buffer, the same on all ranks. ``load(writes)``: the 1-d contiguous buffers to run on,
     views where possible; ``writes``: the program writes to the output, so it must not be the user's own
     input. ``result(buffers)``: brings the result home and returns what the caller gets.
     ``gets``: that is the collective's result, not merely the caller's own x.
@@ -97,12 +98,14 @@ def _apart(x: Array, out: Any, blocks: int) -> Layout:
     return Layout(f"{x.dtype}{list(x.shape)}", x.dtype, x.size // blocks, x.nbytes, load, result)
 
 
-def exchanged(x: Array, out: Any, sent: Sequence[int], received: Sequence[int]) -> Layout:
-    """AllToAll of blocks of ``sent[d]`` rows to rank d, ``received[s]`` rows from rank s."""
+def exchanged(x: Array, out: Any, sent: Sequence[int], received: Sequence[int], most: int | None) -> Layout:
+    """AllToAll of blocks of ``sent[d]`` rows to rank d, ``received[s]`` rows from rank s. ``most``: rows of the
+    largest x of all ranks, by which they choose, since every rank's own is another; None: nobody has told."""
     shape = (sum(received), *_rowed(x).shape[1:])
     target = np.empty(shape, x.dtype) if out is None else _apart_from(x, _like(out, shape, x.dtype))
     row = math.prod(shape[1:])
     sizes = (("input", tuple(c * row for c in sent)), ("output", tuple(c * row for c in received)))
+    nbytes = UNTOLD if most is None else most * row * x.itemsize
 
     def load(writes: bool) -> Buffers:
         return {"input": flat(x), "output": flat(target)}
@@ -110,7 +113,7 @@ def exchanged(x: Array, out: Any, sent: Sequence[int], received: Sequence[int]) 
     def result(buffers: Buffers) -> Array:
         return bring_home(target, buffers["output"])
 
-    return Layout(f"{x.dtype}[by counts, {list(shape[1:])}]", x.dtype, sizes, x.nbytes, load, result)
+    return Layout(f"{x.dtype}[by counts, {list(shape[1:])}]", x.dtype, sizes, nbytes, load, result)
 
 
 def _joined(x: Array, out: Any, counts: Sequence[int] | None, rank: int, n: int, here: bool) -> Layout:

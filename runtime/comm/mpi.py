@@ -202,6 +202,9 @@ class MpiTransport(Transport):
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         return vendor.refuses(collective, dtype, op, equal)
 
+    def vendor_suits(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> bool:
+        return vendor.alike(dtype, op) and vendor.refuses(collective, dtype, op, equal) is None
+
     def vendor(
         self, collective: str, buffers: dict[str, NDArray[Any]], op: Op | None, root: int, sizes: Sizes
     ) -> None:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ringleader.runtime.comm.call import read_tuning, to_table
+from ringleader.runtime.comm import settings
 from ringleader.runtime.comm.caller import TIMEOUT
 from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.errors import CollectiveError, RankLost
@@ -26,7 +26,6 @@ SIZE_VARIABLES = (
 )  # fmt: skip
 LAUNCHERS = ("OMPI_", "PMI_", "PMIX_", "MV2_", "SLURM_PROCID")  # prefixes of what launchers set
 TRANSPORT_VARIABLE = "RINGLEADER_TRANSPORT"  # shm (the default) or mpi
-TUNING_VARIABLE = "RINGLEADER_TUNING"  # a tuning table that "auto" asks; rank 0's counts
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
 
@@ -60,7 +59,8 @@ def _launched() -> bool:
 
 
 def _single(timeout: float) -> Communicator:
-    return Communicator(ThreadsTransport(Hub(1), "world", [0], 0), timeout=timeout)
+    told = settings.read("threads", [0]).require()
+    return Communicator(ThreadsTransport(Hub(1), "world", [0], 0), timeout=timeout, settings=told)
 
 
 def claimed_size() -> tuple[str, int] | None:
@@ -98,8 +98,9 @@ def _mpi(timeout: float) -> Communicator:
     sys.excepthook = _abort_job
     _outlive_others(MPI.Get_library_version())
     transport = _transport(MPI.COMM_WORLD)
-    told = read_tuning(os.environ.get(TUNING_VARIABLE)) if transport.rank == 0 else None
-    world = Communicator(transport, timeout=timeout, tuning=to_table(*MPI.COMM_WORLD.bcast(told)))
+    told = settings.read(transport.name, transport.nodes) if transport.rank == 0 else None
+    told = MPI.COMM_WORLD.bcast(told).require()
+    world = Communicator(transport, timeout=timeout, settings=told)
     atexit.register(_finish_mpi, world, transport)
     return world
 
@@ -153,10 +154,11 @@ def adopt(
         from ringleader.runtime.comm.mpi import MpiTransport
 
         transport: Transport = MpiTransport(comm)
+        told = comm.bcast(world._settings)  # each has read its own
     else:
-        transport = world._transport.over(comm)
+        transport, told = world._transport.over(comm), world._settings
     pending = None if apart else world._pending
-    adopted = Communicator(transport, name or comm.name or "unnamed", seconds, pending, world._tuning)
+    adopted = Communicator(transport, name or comm.name or "unnamed", seconds, pending, told)
     world._children.append(adopted)
     return adopted
 
@@ -233,14 +235,14 @@ def spawn(n: int, fn: Callable[..., Any], *args: Any, timeout: float = TIMEOUT) 
     """
     if n < 1:
         raise ValueError(f"spawn: the number of ranks must be at least 1, got {n}")
-    table = to_table(*read_tuning(os.environ.get(TUNING_VARIABLE)))
+    told = settings.read("threads", [0] * n).require()
     hub = Hub(n)
     results: list[Any] = [None] * n
     errors: list[BaseException | None] = [None] * n
 
     def rank_main(rank: int) -> None:
         transport = ThreadsTransport(hub, "world", list(range(n)), rank)
-        world = Communicator(transport, timeout=timeout, tuning=table)
+        world = Communicator(transport, timeout=timeout, settings=told)
         _world.communicator = world
         try:
             results[rank] = fn(world, *args)

@@ -174,6 +174,10 @@ class Transport(ABC):
         """Why the communication library's own collective cannot do this; None if it can."""
         return f"transport {self.name!r} has no {collective} of its own; use another algorithm"
 
+    def vendor_suits(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> bool:
+        """May "auto" take it: can it do this, and does it fold as numpy does?"""
+        return False
+
     def vendor(
         self, collective: str, buffers: dict[str, NDArray[Any]], op: Op | None, root: int, sizes: Sizes
     ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 from mpi4py.util.dtlib import from_numpy_dtype
 from numpy.typing import NDArray
-from ringleader.runtime.comm.ops import Op
+from ringleader.runtime.comm.ops import OPS, Op
 from ringleader.runtime.comm.transport import Sizes
 
 Array = NDArray[Any]
@@ -25,7 +25,7 @@ def refuses(collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -
     """Why MPI's own collective cannot do this; None if it can."""
     if op is None:
         return None
-    if op.name not in _MPI_OPS:
+    if op.name not in _MPI_OPS or OPS.get(op.name) != op:
         return f"the MPI library does not know op {op.name!r}; use another algorithm"
     try:
         from_numpy_dtype(dtype)
@@ -34,6 +34,19 @@ def refuses(collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -
     if dtype.kind == "b":
         return "the MPI library does not add booleans; use another algorithm"
     return None
+
+
+def alike(dtype: np.dtype[Any], op: Op | None) -> bool:
+    """Does MPI fold as numpy does, so that a result does not depend on who is the fastest?
+
+    Not always: Open MPI adds 8- and 16-bit integers with saturation on some processors, and the standard does not
+    say what the maximum of NaN and a number is, nor knows maxima of complex numbers.
+    """
+    if op is None:
+        return True
+    if op.name in ("max", "min"):
+        return dtype.kind in "iu"
+    return dtype.kind not in "iu" or dtype.itemsize > 2 or op.name in ("and", "or", "xor")
 
 
 def run(

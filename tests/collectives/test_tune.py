@@ -15,6 +15,7 @@ from ringleader.collectives.cost import cost
 from ringleader.collectives.simulate import simulate
 from ringleader.collectives.topology import topology
 from ringleader.collectives.tuning import (
+    VENDOR,
     Choice,
     Key,
     Model,
@@ -22,6 +23,7 @@ from ringleader.collectives.tuning import (
     Range,
     Simulated,
     Table,
+    Timed,
     candidates,
     choose,
     ranked,
@@ -330,12 +332,21 @@ SMALL = {
             {"from": 65536, "algorithm": "chain", "parameters": {"chunks": 8}}]},
     ],
 }  # fmt: skip
+MEASURED = {
+    "format": 1, "machine": {"host": "here"}, "model": None,
+    "choices": [
+        {"collective": "allreduce", "n": 4, "ordered": False, "ranges": [
+            {"from": 0, "algorithm": "vendor", "parameters": {}, "seconds": 1e-6, "others": [
+                {"algorithm": "leader", "parameters": {"servers": 2}, "seconds": 2e-6},
+                {"algorithm": "ring", "parameters": {}}]},
+            {"from": 4096, "algorithm": "ring", "parameters": {}, "seconds": 3}]}],
+}  # fmt: skip
 REMOVED = object()
 
 
-def changed(path, value):
-    """SMALL with the item at ``path`` replaced or removed."""
-    whole = copy.deepcopy(SMALL)
+def changed(path, value, of=SMALL):
+    """``of`` with the item at ``path`` replaced or removed."""
+    whole = copy.deepcopy(of)
     *steps, last = path
     item = whole
     for step in steps:
@@ -418,6 +429,65 @@ def test_a_wrong_entry_is_named(path, value, text, tmp_path):
     file.write_text(json.dumps(SMALL))
     Table.load(file)
     file.write_text(changed(path, value))
+    assert text in refused(file)
+
+
+def test_a_measured_table_is_written_and_read():
+    leader = Choice.of("leader", {"servers": 2})
+    others = (Timed(leader, 2e-6), Timed(Choice("ring"), None))
+    ranges = (Range(0, VENDOR, 1e-6, others), Range(4096, Choice("ring"), 3))
+    table = Table({Key("allreduce", 4, False): ranges}, None, {"host": "here"})
+    assert Table.loads(json.dumps(MEASURED)) == table == Table.loads(table.dumps())
+    assert json.loads(table.dumps()) == MEASURED
+
+
+def test_where_the_vendors_own_will_not_do_the_next_best_stands_in():
+    table = Table.loads(json.dumps(MEASURED))
+    assert table.choose("allreduce", 4, 64) == VENDOR
+    assert table.choose("allreduce", 4, 64, vendor=False) == Choice.of("leader", {"servers": 2})
+    assert table.find("allreduce", 4, 4096, vendor=False).chosen == Timed(Choice("ring"), 3)
+    with pytest.raises(
+        ValueError, match="allreduce: the communication library's own collective is no schedule"
+    ):
+        VENDOR.build("allreduce", 4)
+    only = Table({Key("alltoall", 4, False): (Range(0, VENDOR, 1e-6, (Timed(Choice("bruck"), 2e-6),)),)})
+    assert only.choose("alltoall", 4, 64, vendor=False) == Choice("bruck")
+    assert only.find("alltoall", 4, 64, vendor=False, equal=False) is None
+    assert only.choose("alltoall", 4, 64, vendor=False, equal=False) == choose("alltoall", 4, 64, equal=False)
+
+
+def test_the_vendors_own_is_the_default_where_no_model_can_price(monkeypatch):
+    class Helpless(Model):
+        def predict(self, collective, choice, n, nbytes):
+            return None
+
+    helpless = Helpless()
+    assert choose("allreduce", 4, 64, helpless, vendor=True) == VENDOR
+    assert choose("allreduce", 4, 64, helpless) != VENDOR
+    assert choose("allreduce", 4, 64, MODEL, vendor=True) == choose("allreduce", 4, 64, MODEL)
+
+
+CHOSEN = ("choices", 0, "ranges", 0)
+WRONGLY_MEASURED = [
+    (("machine",), [], "machine: must be an object of texts"),
+    (("machine", "host"), 3, "machine: must be an object of texts"),
+    (("machine", "host"), "h" * 5000, "machine: more than 1024 characters"),
+    ((*CHOSEN, "seconds"), -1, "seconds must be a number from 0 to 1e+09"),
+    ((*CHOSEN, "seconds"), True, "seconds must be a number from 0"),
+    ((*CHOSEN, "seconds"), "fast", "seconds must be a number from 0"),
+    ((*CHOSEN, "parameters"), {"chunks": 2}, "'vendor' takes no parameters"),
+    ((*CHOSEN, "others"), {}, "others must be a list of at most 256"),
+    ((*CHOSEN, "others"), [1] * 257, "others must be a list of at most 256"),
+    ((*CHOSEN, "others", 0), 7, "choices[0].ranges[0].others[0]: must be an object of algorithm, parameters"),
+    ((*CHOSEN, "others", 0, "algorithm"), "rign", "others[0]: unknown allreduce algorithm 'rign'"),
+    ((*CHOSEN, "others", 0, "from"), 1, "others[0]: must be an object of algorithm, parameters"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "text"), WRONGLY_MEASURED, ids=lambda v: str(v)[:40])
+def test_a_wrong_measurement_is_named(path, value, text, tmp_path):
+    file = tmp_path / "table.json"
+    file.write_text(changed(path, value, MEASURED))
     assert text in refused(file)
 
 

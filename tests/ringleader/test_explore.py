@@ -160,7 +160,7 @@ def test_draw_page_and_curves(capsys, tmp_path):
 
 def test_tune_saves_a_table_and_says_why(capsys, tmp_path):
     path = tmp_path / "table.json"
-    listed = rows(capsys, f"tune allreduce -n 8 -b 1K-1M -o {path}")
+    listed = rows(capsys, f"tune allreduce -n 8 -b 1K-1M --alpha 3us -o {path}")
     assert len(listed) == 11
     assert rows(capsys, f"tune allreduce -n 8 -b 1K-1M --table {path}") == listed
     _, text = run(capsys, f"tune allreduce -n 8 -b 1M --table {path} --why")

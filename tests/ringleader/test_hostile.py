@@ -80,7 +80,14 @@ def four(tmp_path, capsys):
         (["tune", "r4.xml"], "tune compares all algorithms of a collective"),
         (["tune", "allreduce", "--table", "t.json", "--alpha", "1us"], "--alpha is not for --table"),
         (["tune", "allreduce", "--on", "ring", "--beta", "1"], "--beta is not for --on"),
-        (["tune", "allreduce", "--why", "--json"], "not for --why"),
+        (["tune", "allreduce", "--on", "ring", "--why", "--json"], "not for --why"),
+        (["tune", "allreduce", "--on", "ring", "--seconds", "9"], "--seconds is only for measuring"),
+        (["tune", "allreduce"], "give -n, one number of ranks to measure on; or what to predict by: --on"),
+        (["tune", "allreduce", "-n", "2,4"], "give -n, one number of ranks to measure on"),
+        (["tune", "-n", "1"], "on one rank there is nothing to choose"),
+        (["tune", "-n", "2000"], "too many ranks for one machine, at most 1024"),
+        (["tune", "-n", "2", "--why", "--json"], "not for --why"),
+        (["tune", "-n", "2", "--seconds", "-1"], "no number from 0 to 1e6"),
         (["cost", "allreduce/ring", "--json", "--csv"], "not allowed with"),
         (["algorithms", "-n", "2-4"], "takes one rank count"),
         (["algorithms", "-b", "1,2"], "takes one size"),
@@ -110,14 +117,14 @@ def test_a_file_has_its_own_rank_count(capsys, four):
 
 def test_tune_takes_every_collective(capsys):
     """None stands where there is no choice in rank order, or no order."""
-    code, out, err = said(capsys, ["tune", "-n", "4", "-b", "1K", "--json"])
+    code, out, err = said(capsys, ["tune", "-n", "4", "-b", "1K", "--alpha", "3us", "--json"])
     rows = {row["collective"]: row for row in json.loads(out)}
     assert (code, err) == (0, "")
     assert {name for name, row in rows.items() if row["in_rank_order"]} == {
         "allreduce", "reduce", "reduce_scatter", "scan", "exscan",
     }  # fmt: skip
     assert all(row["choice"] for row in rows.values())
-    assert rows["barrier"]["choice"] in said(capsys, ["tune", "barrier", "-n", "4"])[1]
+    assert rows["barrier"]["choice"] in said(capsys, ["tune", "barrier", "-n", "4", "--alpha", "3us"])[1]
 
 
 def test_sizes_are_exact():
@@ -219,6 +226,8 @@ def command_line(seed, folder):
     line = [command, rng.choice(PIECES["targets"]) if rng.random() < 0.4 else usual]
     for option in rng.sample(COMMANDS[command], rng.randint(0, min(4, len(COMMANDS[command])))):
         line += [option, rng.choice(PIECES[option][: 2 if rng.random() < 0.6 else None])]
+    if command == "tune" and not {"--on", "--alpha", "--beta", "--gamma", "--table"}.intersection(line):
+        line += ["--on", "ring"]  # it would measure, on ranks of its own
     if command in ("draw", "export"):
         line += ["-o", f"{folder}/out{rng.choice(SUFFIXES[: 1 if rng.random() < 0.5 else None])}"]
     if rng.random() < 0.3:
@@ -252,7 +261,7 @@ def test_every_command_prints_ascii_where_it_must(environment, tmp_path):
     networkx.write_gml(networkx.cycle_graph(4), graph)
     common = ["allreduce/ring", "-n", "4"]
     for argv in (
-        ["algorithms", *common], ["verify", *common], ["cost", *common], ["tune", "allreduce", "-n", "4", "--why"],
+        ["algorithms", *common], ["verify", *common], ["cost", *common], ["tune", "barrier", "-n", "4", "--on", "ring", "--why"],
         ["simulate", *common, "--on", f"file:{graph}"], ["simulate", *common, "--on", f"file:{graph}", "--csv"],
         ["draw", *common, "--what", "links", "--on", f"file:{graph}", "-o", str(tmp_path / "ü.svg")],
         ["draw", *common, "--on", f"file:{graph}", "-o", str(tmp_path / "ü.html")],
