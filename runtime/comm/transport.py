@@ -91,9 +91,7 @@ class Transport(ABC):
     max_message: int = MAX_MESSAGE
     watch_every: int = 1  # turns of a waiting loop between two looks at the control channel
     engine: Engine | None = None  # runs calls natively where it can
-    untuned: Chooser | None = (
-        None  # what "auto" asks where nothing is tuned; None: the model of Python's messages
-    )
+    untuned: Chooser | None = None  # what "auto" asks where nothing is tuned; None: the model in call.py
 
     def isend(self, view: Bytes, peer: int, channel: Channel, whole: bool = False) -> Request:
         """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done.
