@@ -27,10 +27,8 @@ from ringleader.runtime.comm.mpi import Membership, MpiTransport
 from ringleader.runtime.comm.transport import ANY, Channel, Request, Transport
 from ringleader.runtime.comm.work import InFlight
 
-LEAST, MOST = (
-    16 << 10,
-    1 << 20,
-)  # bytes of an array for which the window beats messages (docs/how-it-works.md)
+# Bytes of an array for which the window beats messages (measured: docs/how-it-works.md).
+LEAST, MOST = 16 << 10, 1 << 20
 PIECE = 256 << 10  # bytes of a piece at most
 BUFFERS = 3  # of a piece each: filled, folded, emptied
 # A rank's line, in words of 8 bytes: steps made; the calls of its last even and its last odd step.
@@ -63,6 +61,7 @@ class WindowWork(InFlight, Request):
 
     is_recv = True
     tag = 0
+    missing: list[int]
 
     def __init__(
         self, transport: WindowsTransport, window: Window, array: NDArray[Any], ufunc: Callable[..., Any],
@@ -74,7 +73,7 @@ class WindowWork(InFlight, Request):
         self.first, self.step, self.end = window.pieces, window.steps, window.steps + self.count + 1
         window.pieces, window.steps = window.pieces + self.count, self.end
         self.next = 0
-        self.missing: list[int] = []
+        self.peer, self.missing = ANY, []
 
     def advance(self) -> Request | None:
         """Calls of a communicator go one after the other, since they use the same memory."""
@@ -130,6 +129,7 @@ class WindowWork(InFlight, Request):
         self.window.memory.Sync()  # what was written is seen before the step is
         line[STEP] = self.step
         self.missing = [r for r in range(self.transport.size) if r != self.transport.rank]
+        self.peer = self.missing[0]
 
     def test(self) -> bool:
         """Have all ranks made this step, in this call? One that has not cannot have overwritten its word, as it
@@ -139,21 +139,11 @@ class WindowWork(InFlight, Request):
         if came:
             self.window.memory.Sync()  # what was written before the step is seen from here on
             self.missing = [r for r in self.missing if r not in came or lines[r][at] != word]
+            self.peer = self.missing[0] if self.missing else ANY
         return not self.missing
 
-    @property
-    def peer(self) -> int:  # type: ignore[override]
-        """A rank that is missing, one that has gone if there is one."""
-        gone = self.transport.gone()
-        return next((r for r in self.missing if r in gone), self.missing[0] if self.missing else ANY)
-
     def conflict(self) -> bool:
-        """Has some rank shown another call at this step, or sent a message of one? A rank that is in an earlier
-        call finds it out itself."""
-        at, number = CALL + self.step % 2, _word(self.channel) >> 32
-        shown = [self.window.lines[r] for r in self.missing]
-        ahead = any(line[STEP] >= self.step and line[at] >> 32 > number for line in shown)
-        return ahead or self.transport.conflict(self.channel, ANY)
+        return self.transport.conflict(self.channel, ANY)
 
     def cancel(self) -> None:
         """Nothing goes on when nobody advances it."""
