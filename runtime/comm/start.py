@@ -125,7 +125,8 @@ def _transport(world: Any) -> Transport:
             home = Home(world)
         except RuntimeError:
             home = None
-        if all(world.allgather(home is not None)):
+        shared = all(world.allgather(home is not None))
+        if home is not None and shared:
             return ShmTransport(world, home)
     return MpiTransport(world) if TRANSPORTS[able] == "mpi" else WindowsTransport(world)
 

@@ -46,7 +46,8 @@ class Window:
         """Collective. MPI.Exception: there is no such memory."""
         self.memory = MPI.Win.Allocate_shared(LINE + BUFFERS * PIECE, 1, comm=comm)
         self.memory.Lock_all(MPI.MODE_NOCHECK)  # MPI_Win_sync wants an epoch
-        parts = [np.frombuffer(self.memory.Shared_query(r)[0], np.uint8) for r in range(comm.size)]
+        memories: list[Any] = [self.memory.Shared_query(r)[0] for r in range(comm.size)]
+        parts = [np.frombuffer(memory, np.uint8) for memory in memories]
         parts[comm.rank].fill(0)  # touched now, so that the next window sees what memory is left
         self.lines = [part[:LINE].data.cast("Q") for part in parts]
         self.buffers = [part[LINE:].reshape(BUFFERS, PIECE) for part in parts]
