@@ -14,7 +14,7 @@ from setuptools import find_packages, setup
 ROOMS = ("bench", "collectives", "csrc", "models", "runtime")
 
 package_dir = {"ringleader": "ringleader"} | {f"ringleader.{room}": room for room in ROOMS}
-packages = ["ringleader"]
+packages = ["ringleader", "ringleader.torch"]
 for room in ROOMS:
     packages.append(f"ringleader.{room}")
     packages += [f"ringleader.{room}.{sub}" for sub in find_packages(room)]

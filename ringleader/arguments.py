@@ -21,6 +21,7 @@ from ringleader.collectives.topology.units import (
     seconds,
     whole,
 )
+from ringleader.launch import MOST_STARTED
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MOST_VALUES = 100_000  # of one option; more is a typing error
@@ -100,6 +101,39 @@ def natural(text: str) -> int:
     if value is None or value >= 1 << 63:
         raise ValueError(f"{quoted(text)} is no whole number from 0 on, like 3")
     return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    value = natural(text)
+    if value == 0:
+        raise ValueError("0 is too few, at least 1")
+    return value
+
+
+def several(text: str) -> int:
+    """A whole number from 2 on."""
+    value = natural(text)
+    if value < 2:
+        raise ValueError(f"{value} is too small, at least 2")
+    return value
+
+
+def started(text: str) -> list[int]:
+    """Rank counts that one machine can start."""
+    every = counts(text)
+    if max(every) > MOST_STARTED:
+        raise ValueError(f"{max(every)} are too many ranks for one machine, at most {MOST_STARTED}")
+    return every
+
+
+def names(text: str, known: Iterable[str], what: str) -> list[str]:
+    """Some of ``known``, separated by commas, each once."""
+    every = text.split(",")
+    for name in every:
+        if name not in known:
+            raise ValueError(f"{quoted(name)} is no {what}; known: {', '.join(known)}")
+    return list(dict.fromkeys(every))
 
 
 def ports(text: str) -> float:

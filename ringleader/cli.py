@@ -17,7 +17,7 @@ import ringleader
 from ringleader import doctor, explore
 from ringleader.collectives import algorithms
 from ringleader.collectives.topology.units import escaped
-from ringleader.launch import LaunchError, launch, launched
+from ringleader.launch import MOST_STARTED, LaunchError, launch, launched
 from ringleader.memory import bounded_memory
 from ringleader.models import MODELS
 from ringleader.options import add_commands
@@ -25,10 +25,9 @@ from ringleader.runtime.training import TrainConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
-MOST_STARTED = 1024  # processes: beyond that even the launcher runs out of memory before it says so
 PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
-LATER = """not there yet: the commands bench and sample; the transports shm and nccl; kernels on a GPU. See
+LATER = """not there yet: the command sample; the transports shm and nccl; kernels on a GPU. See
 CHANGELOG.md for what there is."""
 HELP = {
     "ranks": "ranks to start on this machine, by mpirun (default 1)",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ringleader import arguments
 from ringleader.arguments import Target
+from ringleader.benchmark import bench_command
 from ringleader.collectives import (
     COLLECTIVES,
     Cost,
@@ -243,11 +244,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "draw": draw_command,
     "export": export_command,
     "tune": tune_command,
+    "bench": bench_command,
 }
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command in ``options``; returns the exit code. ValueErrors are the user's to mend."""
     options.given = complete(options)
-    options.targets = arguments.targets(options.targets or list(COLLECTIVES))
+    if "targets" in vars(options):
+        options.targets = arguments.targets(options.targets or list(COLLECTIVES))
     return COMMANDS[options.command](options)

@@ -23,6 +23,7 @@ from types import FrameType
 INSTALL_HINT = "install an embedded MPI with: pip install 'ringleader[mpi]'"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 2.0  # seconds that mpirun gets to end its ranks; measured: Open MPI 0.3 to 0.5, MPICH 0.05
+MOST_STARTED = 1024  # ranks: beyond that even the launcher runs out of memory before it says so
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -69,11 +70,13 @@ def threads_per_rank(ranks: int) -> int:
     return max(1, cores // ranks)
 
 
-def find_mpirun() -> Path:
-    """mpirun: beside this Python (the embedded MPI wheel), else among its scripts, else on PATH."""
-    places = [str(Path(sys.executable).parent), sysconfig.get_path("scripts")]
+def find_mpirun(python: str = sys.executable) -> Path:
+    """mpirun: beside that Python (the embedded MPI wheel); for this one also among its scripts, or on PATH."""
+    places: list[str | None] = [str(Path(python).parent)]
+    if python == sys.executable:
+        places += [sysconfig.get_path("scripts"), None]
     for name in ("mpirun", "mpiexec"):
-        for path in (*places, None):
+        for path in places:
             found = shutil.which(name, path=path)
             if found:
                 return Path(found)
@@ -94,9 +97,9 @@ def mpirun_options(version: str, root: bool, terminal: bool) -> list[str]:
 
 
 def mpirun_command(ranks: int, program: list[str]) -> list[str]:
-    """The command that starts ``program`` on ``ranks`` ranks."""
-    mpirun = find_mpirun()
-    if find_spec("mpi4py") is None:
+    """The command that starts ``program``, a Python with its arguments, on ``ranks`` ranks of that Python's MPI."""
+    mpirun = find_mpirun(program[0])
+    if program[0] == sys.executable and find_spec("mpi4py") is None:
         raise LaunchError(f"more than one rank needs MPI, and mpi4py is not installed: {INSTALL_HINT}")
     answer = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30, check=False)
     options = mpirun_options(answer.stdout + answer.stderr, os.geteuid() == 0, sys.stdout.isatty())

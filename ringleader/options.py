@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ringleader import arguments
+from ringleader.bench.contestants import PEERS
+from ringleader.bench.patterns import PATTERNS
 from ringleader.collectives.simulate.simulator import GAMMA, OVERHEAD
 from ringleader.collectives.topology.units import factor, seconds, seconds_text
 
@@ -99,6 +101,35 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "programs": (("--programs",), {
         "action": "store_true", "default": False, "help": "also prove every rank's program: matching, hazards, deadlock"}),
     "root-zero": (("--root-zero",), {"action": "store_true", "default": False, "help": "only root 0"}),
+    "ranks-to-start": (("-n", "--ranks"), {
+        "type": _typed(arguments.started), "default": "2", "help": "to start on this machine, like 2,4,8 (default 2)"}),
+    "begin": (("-b", "--begin"), {
+        "type": _typed(arguments.size), "default": "4", "help": "smallest size of a rank's larger buffer (default 4)"}),
+    "end": (("-e", "--end"), {"type": _typed(arguments.size), "default": "64M", "help": "largest size (default 64M)"}),
+    "factor": (("-f", "--factor"), {
+        "type": _typed(arguments.several), "default": "4", "help": "between sizes (default 4)"}),
+    "measured": (("--collective",), {
+        "dest": "collectives", "type": _typed(lambda text: arguments.names(text, PATTERNS, "collective")),
+        "default": "allreduce", "help": f"some of {','.join(PATTERNS)} (default allreduce)"}),
+    "algorithm": (("--algorithm",), {
+        "dest": "algorithms", "type": lambda text: text.split(","), "default": "auto",
+        "help": "of Ringleader, like auto,ring,vendor (default auto)"}),
+    "vs": (("--vs",), {
+        "type": _typed(lambda text: () if text == "none" else arguments.names(text, PEERS, "peer")), "default": "mpi",
+        "help": f"peers, none or some of {','.join(PEERS)}; mpi is the one that mpi4py uses here (default mpi)"}),
+    "dtype": (("-d", "--dtype"), {
+        "choices": ("float32", "float64", "int32", "int64"), "default": "float32", "help": "(default float32)"}),
+    "repeats": (("--repeats",), {
+        "type": _typed(arguments.positive), "default": "5", "help": "interleaved (default 5; fewer decide nothing)"}),
+    "setup": (("--setup",), {
+        "action": "store_true", "default": False, "help": "first make the peers' environments that are missing, by pip"}),
+    "peers": (("--peers",), {"metavar": "FOLDER", "help": "of these environments (default ~/.cache/ringleader/peers)"}),
+    "patience": (("--timeout",), {
+        "dest": "patience", "type": _typed(arguments.positive), "default": "120", "metavar": "SECONDS",
+        "help": "that a start or one measurement may take before the contestant is given up (default 120)"}),
+    "outputs": (("-o", "--output"), {
+        "action": "append", "default": [], "metavar": "FILE",
+        "help": "also write .json, .csv, a plot as .png, .svg or .pdf, or a page of results as .md; may be repeated"}),
 }  # fmt: skip
 
 FORMS = ("json", "csv")
@@ -127,6 +158,11 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tune": (
         "Pick the best algorithm for rank counts and sizes, and say why.",
         ("collectives", "ranks", "sizes", "maybe-on", *FLAT, "table", "why", "maybe-output", *FORMS),
+    ),
+    "bench": (
+        "Measure collectives side by side with MPI libraries and Gloo.",
+        ("ranks-to-start", "begin", "end", "factor", "measured", "algorithm", "vs", "dtype", "repeats", "setup", "peers",
+         "patience", "outputs", *FORMS),
     ),
 }  # fmt: skip
 

@@ -1,6 +1,15 @@
 """Options of the whole suite, and what several test folders share."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+
+from ringleader.launch import mpirun_command
+
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,3 +27,18 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
 def needs_mpi() -> None:
     """Skips where the mpi extra is not installed."""
     pytest.importorskip("mpi4py", reason="needs the mpi extra: pip install 'ringleader[mpi]'")
+
+
+@pytest.fixture(scope="session")
+def mpi_job(needs_mpi):
+    """mpi_job(n, arguments of python, ...): runs it on n ranks, with a time limit; output in stdout."""
+
+    def run(n, *arguments, seconds=60, **environment):
+        command = mpirun_command(n, [sys.executable, *map(str, arguments)])
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
+        return subprocess.run(
+            command, env=variables, cwd=ROOT, timeout=seconds, check=False, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    return run

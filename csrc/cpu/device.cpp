@@ -21,6 +21,22 @@ void Device::connect(std::vector<Neighbour*> neighbours, const std::vector<size_
     }
 }
 
+// Copies bytes [from, from + bytes) of what a send consists of.
+static void gather(char* to, const std::vector<Span>& spans, size_t from, size_t bytes) {
+    for (const Span& span : spans) {
+        if (from >= span.bytes) {
+            from -= span.bytes;
+            continue;
+        }
+        const size_t part = std::min(span.bytes - from, bytes);
+        std::memcpy(to, span.at + from, part);
+        to += part;
+        bytes -= part;
+        from = 0;
+        if (!bytes) return;
+    }
+}
+
 // Rings
 
 bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t count) {
@@ -32,7 +48,7 @@ bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t c
     slot.header = header;
     char* to = slot.payload;
     for (size_t i = 0; i < count; ++i) {
-        std::memcpy(to, spans[i].at, spans[i].bytes);
+        if (spans[i].bytes) std::memcpy(to, spans[i].at, spans[i].bytes);  // nothing may lie nowhere
         to += spans[i].bytes;
     }
     slot.turn.store(++peer.sent, std::memory_order_release);
@@ -63,6 +79,7 @@ void Device::drain() {
             peer.in->taken.store(++peer.read, std::memory_order_release);
         }
     }
+    pass_on();
 }
 
 void Device::progress() {
@@ -86,15 +103,14 @@ void Device::handle(int peer, const Header& header, const char* payload) {
             break;
         case Kind::grant:
             if (auto send = sends_.find(header.request); send != sends_.end()) {
-                send->second->granted = true;
                 send->second->receiver = header.place;
+                passing_.push_back(send->second);
             }
             break;
         case Kind::piece: {
             Header reply{Kind::released, 0, 0, 0, 0, header.place, 0, 0};
             if (auto entry = granted_.find(header.request); entry != granted_.end())
-                entry->second->arrived.push_back({neighbours_[peer]->at(header.place), header.bytes, header.position,
-                                                  peer, reply});
+                take(*entry->second, {neighbours_[peer]->at(header.place), header.bytes, header.position, peer, reply});
             else
                 post(peer, reply);  // its receive was cancelled
             break;
@@ -138,14 +154,28 @@ void Device::match(Receive& receive, int peer, const Header& header, const char*
         if (!silent) post(peer, finished);
     } else if (header.kind == Kind::eager) {
         if (header.bytes) std::memcpy(receive.inside, payload, header.bytes);
-        receive.arrived.push_back({receive.inside, header.bytes, 0, silent ? kAny : peer, finished});
+        take(receive, {receive.inside, header.bytes, 0, silent ? kAny : peer, finished});
     } else if (header.place != Arena::kNowhere) {
-        receive.arrived.push_back({neighbours_[peer]->at(header.place), header.length, 0, peer, finished});
+        take(receive, {neighbours_[peer]->at(header.place), header.length, 0, peer, finished});
     } else {
         receive.number = ++numbers_;
         granted_[receive.number] = &receive;
         post(peer, {Kind::grant, 0, 0, 0, header.request, receive.number, 0, 0});
     }
+}
+
+void Device::take(Receive& receive, const Piece& piece) {
+    if (!receive.target) return receive.arrived.push_back(piece);
+    std::memcpy(receive.target + piece.position, piece.at, piece.bytes);
+    finish(receive, piece);
+}
+
+void Device::finish(Receive& receive, const Piece& piece) {
+    if (piece.from != kAny) post(piece.from, piece.reply);
+    receive.received += piece.bytes;
+    if (receive.received != receive.total) return;
+    receive.done = true;
+    granted_.erase(receive.number);
 }
 
 // Requests
@@ -171,11 +201,7 @@ void Device::start(Send& send) {
         header.place = free_spares_.back();
         free_spares_.pop_back();
         lent_[send.number] = header.place;
-        char* to = arena_.at(header.place);
-        for (const Span& span : send.spans) {
-            std::memcpy(to, span.at, span.bytes);
-            to += span.bytes;
-        }
+        gather(arena_.at(header.place), send.spans, 0, send.total);
         send.done = !send.synchronous;
     }
     if (!send.done) sends_[send.number] = &send;
@@ -183,36 +209,34 @@ void Device::start(Send& send) {
 }
 
 bool Device::advance(Send& send) {
-    std::unique_lock lock(mutex_);
+    std::lock_guard lock(mutex_);
     drain();
-    while (send.granted && !send.done && !free_pieces_.empty()) {
+    return send.done;
+}
+
+bool Device::advance(Receive& receive) {
+    std::lock_guard lock(mutex_);
+    drain();
+    return receive.done;
+}
+
+// Granted sends go on, one piece of each in turn, as long as there are blocks.
+void Device::pass_on() {
+    while (!passing_.empty() && !free_pieces_.empty()) {
+        Send& send = *passing_.front();
+        passing_.pop_front();
         const size_t block = free_pieces_.back(), bytes = std::min(kPiece, send.total - send.passed);
         free_pieces_.pop_back();
-        lock.unlock();
-        size_t skip = send.passed, room = bytes;
-        char* to = arena_.at(block);
-        for (const Span& span : send.spans) {
-            if (skip >= span.bytes) {
-                skip -= span.bytes;
-                continue;
-            }
-            const size_t part = std::min(span.bytes - skip, room);
-            std::memcpy(to, span.at + skip, part);
-            to += part;
-            room -= part;
-            skip = 0;
-            if (!room) break;
-        }
-        lock.lock();
+        gather(arena_.at(block), send.spans, send.passed, bytes);
         post(send.peer, {Kind::piece, 0, 0, send.total, send.receiver, block, send.passed, bytes});
         send.passed += bytes;
-        if (send.passed == send.total) {
+        if (send.passed < send.total) {
+            passing_.push_back(&send);
+        } else {
             send.done = true;
             sends_.erase(send.number);
         }
-        drain();
     }
-    return send.done;
 }
 
 void Device::start(Receive& receive) {
@@ -226,29 +250,23 @@ void Device::start(Receive& receive) {
     posted_.push_back(&receive);
 }
 
-std::vector<Piece> Device::collect(Receive& receive) {
+std::vector<Piece> Device::collect(Receive& receive, bool& done) {
     std::lock_guard lock(mutex_);
     drain();
+    done = receive.done;  // another thread of this rank may set it as soon as the lock is gone
     return std::exchange(receive.arrived, {});
 }
 
 bool Device::acknowledge(Receive& receive, const std::vector<Piece>& pieces) {
-    if (pieces.empty()) return receive.done;
     std::lock_guard lock(mutex_);
-    for (const Piece& piece : pieces) {
-        if (piece.from != kAny) post(piece.from, piece.reply);
-        receive.received += piece.bytes;
-    }
-    if (receive.received == receive.total) {
-        receive.done = true;
-        granted_.erase(receive.number);
-    }
+    for (const Piece& piece : pieces) finish(receive, piece);
     return receive.done;
 }
 
 void Device::cancel(Send& send) {
     std::lock_guard lock(mutex_);
     sends_.erase(send.number);
+    passing_.erase(std::remove(passing_.begin(), passing_.end(), &send), passing_.end());
 }
 
 void Device::cancel(Receive& receive) {

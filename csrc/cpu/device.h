@@ -6,8 +6,8 @@
 // it, and the sender passes the message piece by piece through blocks that stay in the caches. Only granted
 // messages use those blocks, so a receiver that does not come cannot starve others.
 //
-// Routing is done under a lock; bytes are copied or folded outside of it by whoever owns the request, so several
-// threads of a rank can have requests under way.
+// Whoever waits for anything moves everything: sends that were granted, and receives that say where their bytes
+// go. Receives of programs, which fold what arrives, are served by their own thread, outside of the lock.
 #pragma once
 
 #include "arena.h"
@@ -69,9 +69,9 @@ struct Send {
     std::vector<Span> spans;
     bool done = false;
 
-    size_t total = 0, passed = 0;
+    size_t total = 0;
+    std::atomic<size_t> passed{0};  // bytes that have left, for whoever watches progress
     uint64_t number = 0, receiver = 0;
-    bool granted = false;
 };
 
 // Bytes that have come for a receive. Where they are is told to `from` again once they have been read.
@@ -90,6 +90,7 @@ struct Receive {
     size_t total = 0;
     bool matched = false, done = false;
     bool wrong_length = false;  // then `total` is what came
+    char* target = nullptr;     // where the bytes go; if null, `advance` hands them out
     std::vector<Piece> arrived;
 
     size_t received = 0;
@@ -115,9 +116,12 @@ public:
     void start(Receive& receive);
     // Go on as far as possible; complete? `consume(from, bytes, position)` takes the message's bytes.
     bool advance(Send& send);
+    bool advance(Receive& receive);  // one with a target
     template <class Consume>
     bool advance(Receive& receive, Consume&& consume) {
-        std::vector<Piece> pieces = collect(receive);
+        bool done;
+        std::vector<Piece> pieces = collect(receive, done);
+        if (pieces.empty()) return done;
         for (const Piece& piece : pieces) consume(piece.at, piece.bytes, piece.position);
         return acknowledge(receive, pieces);
     }
@@ -142,12 +146,15 @@ private:
         std::deque<std::pair<Header, std::vector<char>>> waiting;  // for room in the ring
     };
 
-    std::vector<Piece> collect(Receive& receive);
+    std::vector<Piece> collect(Receive& receive, bool& done);
     bool acknowledge(Receive& receive, const std::vector<Piece>& pieces);
     void drain();
     void post(int peer, const Header& header, const Span* spans, size_t count);
     bool place(Peer& peer, const Header& header, const Span* spans, size_t count);
     void handle(int peer, const Header& header, const char* payload);
+    void pass_on();
+    void take(Receive& receive, const Piece& piece);
+    void finish(Receive& receive, const Piece& piece);
     void match(Receive& receive, int peer, const Header& header, const char* payload);
     Receive* find_receive(int peer, const Header& header);
     bool accepts(const Receive& receive, int peer, const Header& header) const;
@@ -162,6 +169,7 @@ private:
     std::deque<Receive*> posted_;
     std::deque<Unexpected> unexpected_;
     std::unordered_map<uint64_t, Send*> sends_;
+    std::deque<Send*> passing_;  // granted, and not passed on in full
     std::unordered_map<uint64_t, size_t> lent_;  // spare block of an announced message
     std::unordered_map<uint64_t, Receive*> granted_;
     uint64_t numbers_ = 0;

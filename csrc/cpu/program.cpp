@@ -31,7 +31,7 @@ bool Run::complete(int index) {
     if (open == open_.end()) return true;
     const Operation& operation = program_.operations[index];
     Message& message = messages_[index];
-    const size_t passed = message.send ? message.send->passed : 0;
+    const size_t passed = message.send ? message.send->passed.load() : 0;
     const bool done = message.send ? device_.advance(*message.send)
                                    : device_.advance(*message.receive, [&](const char* from, size_t bytes, size_t p) {
                                          consume(operation, from, bytes, p);
@@ -71,7 +71,8 @@ void Run::start(int index) {
             open_.push_back(index);
             break;
         case Operation::copy:
-            std::memmove(at(operation.to[0]), at(operation.from[0]), operation.to[0].bytes);
+            if (operation.to[0].bytes)
+                std::memmove(at(operation.to[0]), at(operation.from[0]), operation.to[0].bytes);
             break;
         case Operation::reduce:
             reduce(operation);

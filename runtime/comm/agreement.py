@@ -181,6 +181,9 @@ class Agreement:
         if any(r.error for r in heard.values()):
             return ArgumentError("\n".join([f"{head}: an argument is not usable.", *lines]))
         if missing:
+            dead = [r for r in silent if r in self.transport.dead()]
+            lines += [f"  {_ranks(dead)}: ended without a word (killed, or crashed)"] if dead else []
+            silent = [r for r in silent if r not in dead]
             lines += [f"  {_ranks(silent)}: did not answer"] if silent else []
             kind = RankLost if set(missing) <= self.transport.gone() else CollectiveTimeout
             within = f" within {self.timeout:g} s" if kind is CollectiveTimeout else ""

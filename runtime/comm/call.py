@@ -60,7 +60,9 @@ def choose(
     elif algorithm == VENDOR:
         return None
     elif algorithm == AUTO:
-        schedule = (chooser or untuned)(collective, n, nbytes, ordered=ordered, equal=equal).build(collective, n, root)
+        schedule = (chooser or untuned)(collective, n, nbytes, ordered=ordered, equal=equal).build(
+            collective, n, root
+        )
     elif algorithm in algorithms(collective):
         schedule = build(collective, algorithm, n, root)
         if not find(collective, algorithm).built_in:

@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from ringleader.collectives import COLLECTIVES, Program, Schedule, build, tuning
+from ringleader.collectives import COLLECTIVES, Schedule, build, tuning
 from ringleader.collectives.program import STAGE
 from ringleader.collectives.tuning import Choice, Model
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm.agreement import Calls
+from ringleader.runtime.comm.arrival import COPY
 from ringleader.runtime.comm.call import Call, program
 from ringleader.runtime.comm.errors import CollectiveError
 from ringleader.runtime.comm.ops import OPS, Op
@@ -23,7 +24,6 @@ from ringleader.runtime.comm.work import Placed, place
 SHARED = Model(alpha=0.5e-6, beta=1 / 8e9, gamma=1 / 20e9)
 ONE_SHOT = 64 << 10
 BUFFERS = {"input": 0, "output": 1, "scratch": 2, STAGE: 3}
-COPY, BEHIND, BEFORE = 0, 1, 2  # how a message enters its place: replaced; place op message; message op place
 PLANS = 512  # remembered; the oldest is forgotten
 
 
@@ -166,7 +166,7 @@ def _plan(call: Call, rank: int, output: np.ndarray) -> Any:
     divides = way != "program" and call.op is not None and call.op.divide and output.dtype.char in "fd"
     collective = COLLECTIVES[call.collective]
     placed = place(program(call.schedule, rank), call.sizes)
-    native = _compiled(program(call.schedule, rank), placed, output.itemsize) if way == "program" else None
+    native = _compiled(placed, output.itemsize) if way == "program" else None
     type_name, fold = (output.dtype.name, _fold(call.op)) if call.op else ("uint8", "sum")
     count = output.size if call.op else output.nbytes
     return _engine.Plan(
@@ -190,65 +190,17 @@ def _special(collective: str, n: int) -> dict[str, str]:
     return {build(collective, name, n).digest: name for name in names}
 
 
-def _compiled(whole: Program, placed: Placed, item: int) -> Any:
-    """For the engine: in bytes, and with each message that is folded at once folded as it arrives."""
-    folded = _folded_on_arrival(whole)
-    gone = {reduce: message for (message, _), (reduce, _) in folded.items()}
-    messages = {i for i, ins in enumerate(whole.instructions) if ins.kind in ("send", "recv")}
-    numbers: dict[int, int] = {}
+def _compiled(placed: Placed, item: int) -> Any:
+    """For the engine: in bytes, and with the places that messages end in."""
     steps = []
-    for i, (ins, step) in enumerate(zip(whole.instructions, placed.steps)):
-        if i in gone:
-            continue
-        numbers[i] = len(steps)
+    for step in placed.steps:
         into, how = list(step.dst), [COPY] * len(step.dst)
-        for j in range(len(into)):
-            if (i, j) in folded:
-                reduce, how[j] = folded[i, j]
-                into[j] = placed.steps[reduce].dst[0]
-        waits = {gone.get(a, a) for a in ins.after} & messages
-        steps.append(
-            (
-                step.kind, step.peer, _bytes(step.src, item), _bytes(into, item), how,
-                sorted(numbers[a] for a in waits if a != i),
-            )
-        )  # fmt: skip
+        for j, entrance in enumerate(step.enter):
+            if entrance is not None:
+                into[j], how[j] = entrance
+        steps.append((step.kind, step.peer, _bytes(step.src, item), _bytes(into, item), how, step.after))
     return _engine.Program(steps, placed.scratch * item, placed.stage * item)
 
 
 def _bytes(spans: Any, item: int) -> list[tuple[int, int, int]]:
     return [(BUFFERS[name], start * item, (stop - start) * item) for name, start, stop in spans]
-
-
-def _folded_on_arrival(whole: Program) -> dict[tuple[int, int], tuple[int, int]]:
-    """(message, place in it) -> (the reduction that does nothing but fold it into a cell, which side it is on).
-
-    The reduction may move up to the message if all else that it waits for comes before the message, and if the
-    messages among that (or folded on arrival themselves) are waited for by the message itself: a receive that
-    waited for more than before might wait for ever.
-    """
-    instructions = whole.instructions
-    messages = {i for i, ins in enumerate(instructions) if ins.kind in ("send", "recv")}
-    readers: dict[Any, list[int]] = {}
-    for i, ins in enumerate(instructions):
-        for cells in ins.src:
-            readers.setdefault(cells, []).append(i)
-    found: dict[tuple[int, int], tuple[int, int]] = {}
-    moved: dict[int, int] = {}  # reduction -> its message
-    for i, ins in enumerate(instructions):
-        if ins.kind != "recv":
-            continue
-        for j, cells in enumerate(ins.dst):
-            later = [r for r in readers.get(cells, ()) if r > i]
-            if cells.buffer != STAGE or not later:
-                continue
-            reduce = instructions[later[0]]
-            target = reduce.dst[0] if reduce.dst else None
-            if reduce.kind != "reduce" or set(reduce.src) != {cells, target} or len(reduce.src) != 2:
-                continue
-            others = set(reduce.after) - {i}
-            known = {moved.get(a, a) for a in ins.after}
-            if all(a < i for a in others) and {moved.get(a, a) for a in others} & messages <= known:
-                moved[later[0]] = i
-                found[i, j] = (later[0], BEHIND if reduce.src[1] == cells else BEFORE)
-    return found

@@ -18,8 +18,23 @@ from ringleader.runtime.comm import vendor
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Sizes, Transport
 
+NODES_VARIABLE = "RINGLEADER_NODES"
 NUMBER_BITS = 6  # of the tag: call number; the other bits are the digest
+PIECE = 1 << 20  # bytes of a message; a longer one travels in pieces, each folded while the next is on its way
 SPIN, NAP = 2000, 5e-5  # turns before a waiting loop sleeps; seconds of sleep
+
+
+def split_by_node(comm: MPI.Intracomm, world_rank: int) -> MPI.Intracomm:
+    """The ranks of ``comm`` that run on this node. Collective. RINGLEADER_NODES=k pretends that the world's ranks
+    are spread evenly over k nodes, in order: to try on one machine what several would do."""
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    nodes = os.environ.get(NODES_VARIABLE, "1")
+    if not nodes.isdigit() or int(nodes) < 1:
+        raise ValueError(f"{NODES_VARIABLE}={nodes!r} must be a number of nodes, 1 or more")
+    pretended = local.Split(world_rank * int(nodes) // MPI.COMM_WORLD.size)
+    local.Free()
+    assert isinstance(pretended, MPI.Intracomm)
+    return pretended
 
 
 class Membership:
@@ -37,9 +52,9 @@ class Membership:
         self.requests = [self.comm.isend(None, dest=p) for p in range(self.comm.size) if p != rank]
 
     def now(self) -> set[int]:
-        status = MPI.Status()
-        while self.comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
-            self.comm.recv(source=status.source)
+        status = MPI.Status()  # a matched probe, since communicators may be used in several threads
+        while (message := self.comm.improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
+            message.recv()
             self.left.add(status.source)
         return self.left
 
@@ -80,6 +95,7 @@ class MpiTransport(Transport):
     """One communicator: duplicates of ``comm`` for collectives, point-to-point and control messages."""
 
     name = "mpi"
+    max_message = PIECE
     watch_every = 64
 
     def __init__(self, comm: MPI.Intracomm, membership: Membership | None = None) -> None:
@@ -105,7 +121,7 @@ class MpiTransport(Transport):
 
     def _nodes(self) -> list[int]:
         """Ranks that can share memory are on one node; nodes are numbered by their first rank."""
-        local = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        local = split_by_node(self.comm, self.membership.comm.rank)
         first = local.bcast(self.rank)
         local.Free()
         leaders = self.comm.allgather(first)
@@ -167,16 +183,16 @@ class MpiTransport(Transport):
     def publish(self, key: int, value: Any) -> None:
         """MPI_Comm_split exchanges the values itself."""
 
-    def split(self, key: int, color: int | None, order: int) -> Transport | None:
-        comm = self._split(color, order)
-        return None if comm is None else MpiTransport(comm, self.membership)
+    def over(self, comm: MPI.Intracomm) -> MpiTransport:
+        """A transport of the same kind for a communicator of some of the world's ranks. Collective over these."""
+        return MpiTransport(comm, self.membership)
 
-    def _split(self, color: int | None, order: int) -> MPI.Intracomm | None:
+    def split(self, key: int, color: int | None, order: int) -> Transport | None:
         comm = self.comm.Split(MPI.UNDEFINED if color is None else color, order)
         if comm == MPI.COMM_NULL:
             return None
         assert isinstance(comm, MPI.Intracomm)
-        return comm
+        return self.over(comm)
 
     def vendor_refuses(self, collective: str, dtype: np.dtype[Any], op: Op | None, equal: bool) -> str | None:
         return vendor.refuses(collective, dtype, op, equal)

@@ -48,10 +48,11 @@ def find_op(op: str | Op, dtype: np.dtype[Any]) -> Op:
         if op not in OPS:
             raise ValueError(f"unknown op {op!r}; known: {', '.join(OPS)}")
         op = OPS[op]
-    if dtype.kind not in "biufc" and dtype.name != BFLOAT16:
+    kind = "f" if dtype.name == BFLOAT16 else dtype.kind
+    if kind not in "biufc":
         raise ValueError(f"op {op.name!r} needs numbers, not dtype {dtype}")
-    if op.ufunc in BITWISE and dtype.kind not in "biu":
+    if op.ufunc in BITWISE and kind not in "biu":
         raise ValueError(f"op {op.name!r} works on bits, so it needs integers or booleans, not dtype {dtype}")
-    if op.divide and dtype.kind not in "fc" and dtype.name != BFLOAT16:
+    if op.divide and kind not in "fc":
         raise ValueError(f"op 'mean' of {dtype} would lose the fraction; use 'sum', or a float dtype")
     return op

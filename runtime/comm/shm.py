@@ -16,8 +16,8 @@ from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm.engine import Engine
-from ringleader.runtime.comm.mpi import Membership, MpiTransport
-from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Transport
+from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
 ADDRESSES = 1 << 46  # bytes of address space for the arenas of all ranks of a node
@@ -28,7 +28,7 @@ class Home:
 
     def __init__(self, world: MPI.Intracomm) -> None:
         """Collective. RuntimeError on every rank of a node where some rank cannot share memory."""
-        local = world.Split_type(MPI.COMM_TYPE_SHARED)
+        local = split_by_node(world, world.rank)
         self.index, self.ranks = local.rank, local.allgather(world.rank)
         try:
             self.node = _engine.Node(local.rank, local.size, _arena_size(local.size))
@@ -133,6 +133,13 @@ class ShmTransport(MpiTransport):
         """Receives from anyone cannot look at two kinds of link, so point-to-point is all of one kind."""
         return self.whole or (channel.number >= 0 and peer in self.local)
 
+    def pause(self, turn: int) -> None:
+        """Whichever kind of link is waited for, the messages of the other kind must move as well."""
+        self.home.node.progress()
+        if not self.whole:
+            self.data.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
+        super().pause(turn)
+
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         array: NDArray[Any] = self.home.node.empty(list(shape), np.dtype(dtype))
         return array
@@ -177,6 +184,5 @@ class ShmTransport(MpiTransport):
     def dead(self) -> set[int]:
         return {r for r, i in zip(self.ranks, self.members) if self.home.node.dead(i)}
 
-    def split(self, key: int, color: int | None, order: int) -> Transport | None:
-        comm = self._split(color, order)
-        return None if comm is None else ShmTransport(comm, self.home, self.membership)
+    def over(self, comm: MPI.Intracomm) -> ShmTransport:
+        return ShmTransport(comm, self.home, self.membership)

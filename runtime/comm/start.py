@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -77,9 +79,7 @@ def _mpi(timeout: float) -> Communicator:
         "Start it with the mpirun of the MPI that mpi4py uses ('ringleader train ... -n N' finds it), "
         "or set RINGLEADER_SINGLE=1 if a world of one is meant."
     )
-    os.environ.setdefault(
-        "OMPI_MCA_osc_ucx_verbose", "-1"
-    )  # "error": no UCX for the windows, which need none
+    os.environ.setdefault("OMPI_MCA_osc_ucx_verbose", "-1")  # of windows, which need no UCX
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -98,11 +98,20 @@ def _mpi(timeout: float) -> Communicator:
             )
         return _single(timeout)
     sys.excepthook = _abort_job
+    _outlive_others(MPI.Get_library_version())
     transport = _transport(MPI.COMM_WORLD)
     told = read_tuning(os.environ.get(TUNING_VARIABLE)) if transport.rank == 0 else None
     world = Communicator(transport, timeout=timeout, tuning=to_table(*MPI.COMM_WORLD.bcast(told)))
     atexit.register(_finish_mpi, world, transport)
     return world
+
+
+def _outlive_others(library: str) -> None:
+    """MPICH's launcher, told not to end the job when a rank dies (-disable-auto-cleanup), tells the others by
+    SIGUSR1, which would end them too."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if "MPICH" in library and in_main and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _transport(world: Any) -> Transport:
@@ -131,6 +140,23 @@ def _transport(world: Any) -> Transport:
     return MpiTransport(world) if TRANSPORTS[able] == "mpi" else WindowsTransport(world)
 
 
+def adopt(comm: Any, *, name: str | None = None, timeout: float | None = None) -> Communicator:
+    """A communicator over a duplicate of ``comm``, an mpi4py Intracomm; collective over its ranks.
+
+    ``name``: in messages. ``timeout``: seconds, that of the world by default. It may be used in another thread
+    than the world's, one thread at a time.
+    """
+    from ringleader.runtime.comm.mpi import MpiTransport
+
+    world = init()
+    home = world._transport
+    transport = home.over(comm) if isinstance(home, MpiTransport) else MpiTransport(comm)
+    seconds = world.timeout if timeout is None else timeout
+    adopted = Communicator(transport, name or comm.name, seconds, tuning=world._tuning)
+    world._children.append(adopted)
+    return adopted
+
+
 def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
@@ -138,9 +164,11 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
     interrupted = issubclass(kind, KeyboardInterrupt)
     if not interrupted:
         text = "".join(traceback.format_exception(kind, error, trace))
+        # The process's own: who wraps this hook (torch.distributed) may hold back what goes to sys.stderr.
+        stream = sys.__stderr__ or sys.stderr
         sys.stdout.flush()
-        sys.stderr.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
-        sys.stderr.flush()
+        stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
+        stream.flush()
         time.sleep(LAST_WORDS)
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
@@ -153,6 +181,20 @@ def _finish_mpi(world: Communicator, transport: Any) -> None:
         _stay(world, "has finished")
     except BaseException as error:
         _abort_job(type(error), error, error.__traceback__)
+    if transport.dead():
+        _end_without_mpi()
+
+
+def _end_without_mpi() -> None:
+    """A rank has died and this one has come through. MPI_Finalize would wait for the dead one for ever, but in
+    Open MPI, which knows better."""
+    from mpi4py import MPI
+
+    if "Open MPI" not in MPI.Get_library_version():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _stay(world: Communicator, state: str) -> None:

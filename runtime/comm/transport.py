@@ -52,6 +52,11 @@ class Request(ABC):
     def cancel(self) -> None:
         """Give up: the buffer is not written any more."""
 
+    @property
+    def received(self) -> int:
+        """How many bytes of a receive have come, from its beginning on, while it is not complete."""
+        return 0
+
     def conflict(self) -> bool:
         """Has some rank sent this one a message of another signature in this very call?"""
         return False
@@ -60,14 +65,21 @@ class Request(ABC):
 class Pieces(Request):
     """A message longer than the transport's limit, as several."""
 
-    def __init__(self, pieces: list[Request]) -> None:
+    def __init__(self, pieces: list[Request], length: int) -> None:
+        """Each of ``length`` bytes, but for the last."""
         self.pieces = pieces
+        self.length, self.complete = length, 0
         self.peer, self.tag, self.is_recv = pieces[0].peer, pieces[0].tag, pieces[0].is_recv
 
     def test(self) -> bool:
         while self.pieces and self.pieces[0].test():
             self.pieces.pop(0)
+            self.complete += 1
         return not self.pieces
+
+    @property
+    def received(self) -> int:
+        return self.complete * self.length
 
     def cancel(self) -> None:
         for piece in self.pieces:
@@ -107,7 +119,7 @@ class Transport(ABC):
             request: Request = start(view, peer, channel)
             return request
         cuts = range(0, view.size, self.max_message)
-        return Pieces([start(view[at : at + self.max_message], peer, channel) for at in cuts])
+        return Pieces([start(view[at : at + self.max_message], peer, channel) for at in cuts], self.max_message)
 
     def work_for(self, call: Call, number: int) -> InFlight | None:
         """Call ``number``, started in a way of this transport's own; None: by the messages of its program."""

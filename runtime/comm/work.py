@@ -11,20 +11,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.collectives.program import STAGE, Cells, Program
+from ringleader.runtime.comm.arrival import BEHIND, folded_on_arrival
 from ringleader.runtime.comm.transport import Bytes, Channel, Request, Sizes, Transport
 
 Span = tuple[str, int, int]  # buffer, first element, element after the last
 
 
+class Entrance(NamedTuple):
+    """A message that is folded into ``target`` as it arrives; ``side``: BEHIND or BEFORE."""
+
+    target: Span
+    side: int
+
+
 class Step(NamedTuple):
     """An instruction with its cells as element ranges. ``after``: only the messages it waits for, since
-    copies and reductions are complete as soon as they are started."""
+    copies and reductions are complete as soon as they are started. ``enter``: for each of ``dst`` of a message
+    what becomes of it (see ``arrival``), where it is not simply put there."""
 
     kind: str
     peer: int
     src: tuple[Span, ...]
     dst: tuple[Span, ...]
     after: tuple[int, ...]
+    enter: tuple[Entrance | None, ...] = ()
 
 
 class Placed(NamedTuple):
@@ -50,15 +60,25 @@ def place(program: Program, sizes: Sizes) -> Placed:
         start = c.slot * largest if c.buffer == STAGE else offset(c.buffer, c.slot)
         return c.buffer, start, start + offset(c.buffer, c.like + c.width) - offset(c.buffer, c.like)
 
-    messages = {i for i, ins in enumerate(program.instructions) if ins.kind in ("send", "recv")}
-    steps = tuple(
-        Step(
-            i.kind, i.peer, tuple(map(span, i.src)), tuple(map(span, i.dst)),
-            tuple(a for a in i.after if a in messages),
+    steps: list[Step] = []
+    numbers: dict[int, int] = {}  # of messages, among the steps
+    arriving = folded_on_arrival(program)
+    moved = {reduction: message for (message, _), (reduction, _) in arriving.items()}
+    for i, ins in enumerate(program.instructions):
+        if i in moved:
+            continue
+        waits = {moved.get(a, a) for a in ins.after} - {i}
+        after = tuple(sorted(numbers[a] for a in waits if a in numbers))
+        if ins.kind in ("send", "recv"):
+            numbers[i] = len(steps)
+        enter = tuple(
+            Entrance(span(program.instructions[arriving[i, j][0]].dst[0]), arriving[i, j][1])
+            if (i, j) in arriving
+            else None
+            for j in range(len(ins.dst))
         )
-        for i in program.instructions
-    )  # fmt: skip
-    return Placed(steps, offset("scratch", program.scratch), program.stage * largest)
+        steps.append(Step(ins.kind, ins.peer, tuple(map(span, ins.src)), tuple(map(span, ins.dst)), after, enter))
+    return Placed(tuple(steps), offset("scratch", program.scratch), program.stage * largest)
 
 
 def _offsets(sizes: Sizes, k: int) -> Callable[[str, int], int]:
@@ -105,6 +125,7 @@ class Work(InFlight):
         )
         self.next = 0
         self.open: dict[int, tuple[Request, Bytes | None]] = {}
+        self.folded: dict[int, int] = {}  # elements of a message that have been folded already
 
     def advance(self) -> Request | None:
         steps = self.placed.steps
@@ -130,12 +151,30 @@ class Work(InFlight):
         if message not in self.open:
             return None
         request, packed = self.open[message]
-        if not request.test():
+        step = self.placed.steps[message]
+        done = request.test()
+        if packed is None and step.enter and step.enter[0] is not None:
+            self._fold_in(message, step.dst[0], step.enter[0], request.received if not done else None)
+        if not done:
             return request
         del self.open[message]
         if packed is not None:
-            self._unpack(packed, self.placed.steps[message].dst)
+            self._unpack(packed, step.dst)
+            for span, entrance in zip(step.dst, step.enter):
+                if entrance is not None:
+                    self._fold_in(message, span, entrance, None)
         return None
+
+    def _fold_in(self, message: int, span: Span, entrance: Entrance, received: int | None) -> None:
+        """What has come of a message, ``received`` bytes of it (None: all), is folded while the rest comes."""
+        arrived, target = self._view(span), self._view(entrance.target)
+        start = self.folded.get(message, 0)
+        stop = arrived.size if received is None else received // arrived.itemsize
+        if stop > start:
+            x, y = target[start:stop], arrived[start:stop]
+            operands = (x, y) if entrance.side == BEHIND else (y, x)
+            self.ufunc(*operands, out=x)
+        self.folded[message] = stop if received is not None else 0
 
     def _view(self, span: Span) -> NDArray[Any]:
         name, start, stop = span

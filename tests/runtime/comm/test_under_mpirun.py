@@ -16,6 +16,21 @@ def test_collectives_over_mpi(n, name, mpi_job):
     assert "failed" not in done.stdout
 
 
+@pytest.mark.parametrize(("n", "environment"), [
+    (3, {"RINGLEADER_TRANSPORT": "mpi"}),
+    (5, {"RINGLEADER_NODES": "2"}),
+    (4, {"RINGLEADER_NODES": "4"}),
+])  # fmt: skip
+def test_collectives_over_other_links(n, environment, mpi_job):
+    """MPI alone, and several nodes (pretended), where one program spans shared memory and MPI."""
+    folder = Path(__file__).parent
+    modules = [folder / "test_collectives.py", folder / "test_every_algorithm.py"]
+    options = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--color=no"]
+    done = mpi_job(n, *options, *modules, RINGLEADER_TEST_RANKS=str(n), seconds=115, **environment)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert done.stdout.count(" passed") == n, done.stdout[-4000:]
+
+
 def test_more_than_2_gib_in_one_call(mpi_job):
     """MPI counts are 32-bit: 2 GiB + a prime, over our ring and over the library's own collective."""
     # values stay below 256: Open MPI adds 8-bit integers with saturation, we and MPICH wrap around
