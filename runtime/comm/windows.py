@@ -24,7 +24,7 @@ from ringleader.collectives.tuning import Choice
 from ringleader.runtime.comm import call as calls
 from ringleader.runtime.comm.call import Call, ufunc_of
 from ringleader.runtime.comm.mpi import Membership, MpiTransport
-from ringleader.runtime.comm.transport import ANY, Channel, Request, Transport
+from ringleader.runtime.comm.transport import ANY, Channel, Request
 from ringleader.runtime.comm.work import InFlight
 
 # Bytes of an array for which the window beats messages (measured: docs/how-it-works.md).
@@ -207,9 +207,8 @@ class WindowsTransport(MpiTransport):
         shown = [word for line in self.window.lines for word in line[CALL : CALL + 2].tolist()]
         return any(word >> 32 == mine >> 32 and word != mine for word in shown)
 
-    def split(self, key: int, color: int | None, order: int) -> Transport | None:
-        comm = self._split(color, order)
-        return None if comm is None else WindowsTransport(comm, self.membership)
+    def over(self, comm: MPI.Intracomm) -> MpiTransport:
+        return WindowsTransport(comm, self.membership)
 
 
 @lru_cache(maxsize=16)
