@@ -45,7 +45,7 @@ import json
 from mpi4py import MPI
 levels = {MPI.THREAD_SINGLE: "single", MPI.THREAD_FUNNELED: "funneled", MPI.THREAD_SERIALIZED: "serialized",
           MPI.THREAD_MULTIPLE: "multiple"}
-print(json.dumps([MPI.Get_library_version().split(",")[0].strip(), levels[MPI.Query_thread()]]))
+print(json.dumps([" ".join(MPI.Get_library_version().splitlines()[0].split(",")[0].split()), levels[MPI.Query_thread()]]))
 """
 MAP_OURS = """
 import mmap, sys
@@ -132,11 +132,11 @@ def _mpirun() -> Iterator[Finding]:
         yield Finding("mpirun", LESS, "not found: -n starts no ranks", (INSTALL_HINT,))
         return
     code, output = _output([str(path), "--version"])
-    first = next(iter(output.splitlines()), "")
+    numbered = next((line for line in output.splitlines() if re.search(r"\d", line)), "")
     if code:
         yield Finding("mpirun", BROKEN, f"{path} --version fails: {_last_line(output)}", (INSTALL_HINT,))
     else:
-        yield Finding("mpirun", OK, f"{path}, {first}")
+        yield Finding("mpirun", OK, f"{path}, {' '.join(numbered.split())}")
 
 
 def _sharing() -> Iterator[Finding]:
