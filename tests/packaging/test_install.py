@@ -191,7 +191,8 @@ print(f"right over {world.transport}, engine {engine}, from {rl.__file__}")
 
 def sum_on_three_ranks(python: Path, cwd: Path, **environment: str) -> str:
     alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
-    return run(*mpirun_command(3, [str(python), "-c", SUM]), cwd=cwd, **alone)
+    mpirun = mpirun_command(3, [sys.executable])[:-1]  # beside this Python, not among the links
+    return run(*mpirun, str(python), "-c", SUM, cwd=cwd, **alone)
 
 
 def engine_of(wheel: Path) -> list[str]:
