@@ -9,12 +9,12 @@ import io
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import ringleader
-from ringleader import explore, measured
+from ringleader import doctor, explore, measured
 from ringleader.collectives import algorithms
 from ringleader.collectives.topology.units import escaped
 from ringleader.launch import MOST_STARTED, LaunchError, launch, launched
@@ -85,6 +85,15 @@ def parsers() -> tuple[Parser, Mapping[str, Parser]]:
         if field.name != "model":
             _add_option(train, field)
     add_commands(commands)
+    looks = commands.add_parser(
+        "doctor", help="say what this installation can do, and what would make it faster", allow_abbrev=False,
+        description="Say what this installation can do, what is slower than it could be, and the remedy. Exit code "
+        "1: something is broken.",
+    )  # fmt: skip
+    looks.add_argument(
+        "-n", "--ranks", type=int, help="also start so many ranks, by mpirun, and measure them"
+    )
+    looks.add_argument("--json", action="store_true", help="JSON, for programs")
     return main, commands.choices
 
 
@@ -116,7 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known.command == "tune" and measured.wanted(known):
             return _measure(known, arguments)
         if known.command in explore.COMMANDS:
-            return _explore(known)
+            return _answer(lambda: _explore(known))
+        if known.command == "doctor":
+            return _answer(lambda: _doctor(known.ranks, known.json))
         options.pop("command")
         return _train(options, arguments)
     except KeyboardInterrupt:
@@ -136,11 +147,24 @@ def _open_streams() -> None:
 
 
 def _explore(options: argparse.Namespace) -> int:
+    with bounded_memory():
+        return explore.run(options)
+
+
+def _doctor(ranks: int | None, as_json: bool) -> int:
+    if launched() is not None:
+        fail("doctor starts ranks itself: run 'ringleader doctor -n 2' without a launcher", USAGE_ERROR)
+    if ranks is not None and not 1 <= ranks <= MOST_STARTED:
+        fail(f"-n {ranks}: from 1 to {MOST_STARTED} ranks can be started on one machine", USAGE_ERROR)
+    return doctor.run(ranks, as_json)
+
+
+def _answer(command: Callable[[], int]) -> int:
+    """Run a command that prints an answer; what is the user's to mend is one line."""
     try:
-        with bounded_memory():
-            code = explore.run(options)
-            sys.stdout.flush()
-            return code
+        code = command()
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # who reads the output (head, less) has seen enough
         _discard_output()
         return PIPE_CLOSED

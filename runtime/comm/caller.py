@@ -17,7 +17,7 @@ from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, la
 from ringleader.runtime.comm.ops import Op, find_op
 from ringleader.runtime.comm.settings import CHOICE, NOTHING, Settings
 from ringleader.runtime.comm.transport import Channel, Request, Transport
-from ringleader.runtime.comm.work import Work, place
+from ringleader.runtime.comm.work import InFlight, Work, place
 
 if TYPE_CHECKING:
     from ringleader.runtime.comm.engine import NativeWork
@@ -31,7 +31,7 @@ class Handle:
     may be waited for in any order. Waiting for any call keeps all others of this rank moving."""
 
     def __init__(
-        self, comm: Caller, number: int, work: Work | NativeWork | None, call: Call
+        self, comm: Caller, number: int, work: InFlight | NativeWork | None, call: Call
     ) -> None:  # fmt: skip
         """Without ``work`` the call is already complete."""
         self._comm, self._number, self._work, self._call = comm, number, work, call
@@ -229,12 +229,12 @@ class Caller:
         """The engine has waited for some milliseconds: keep other calls moving, and raise if it waits in vain."""
         assert self._engine is not None
         for other in list(self._pending):
-            if isinstance(other._work, Work):
+            if isinstance(other._work, InFlight):
                 other._advance()
         self._agreement.watch(number, self._engine.awaited(number, missing), waited, self._limit)
 
     def _complete(self, handle: Handle, timeout: float | None) -> None:
-        if not isinstance(handle._work, Work) and handle._work is not None and not handle._done:
+        if not isinstance(handle._work, InFlight) and handle._work is not None and not handle._done:
             self._limit = self.timeout if timeout is None else timeout
             try:
                 handle._work.wait()
@@ -244,9 +244,11 @@ class Caller:
         self._wait(handle._advance, handle._number, timeout)
 
     def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
-        placed = place(program(schedule, self._transport.rank), call.sizes)
-        channel = Channel(number, call.digest, synchronous=COLLECTIVES[call.collective].one_way)
-        work = Work(self._transport, placed, call.buffers, ufunc_of(call.op), channel)
+        work = self._transport.work_for(call, number)
+        if work is None:
+            placed = place(program(schedule, self._transport.rank), call.sizes)
+            channel = Channel(number, call.digest, synchronous=COLLECTIVES[call.collective].one_way)
+            work = Work(self._transport, placed, call.buffers, ufunc_of(call.op), channel)
         handle = Handle(self, number, work, call)
         self._pending.append(handle)
         work.advance()
@@ -294,7 +296,8 @@ class Caller:
         """From now on "auto" asks their table; where there is none, what suits the transport."""
         self._settings = settings
         table = settings.table(self._transport.name, self._transport.nodes)
-        self._chooser = Chooser(table, self._engine.untuned if self._engine else untuned)
+        usual = self._engine.untuned if self._engine else self._transport.untuned or untuned
+        self._chooser = Chooser(table, usual)
         if self._engine:
             self._engine.forget()
 

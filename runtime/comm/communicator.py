@@ -57,7 +57,8 @@ class Communicator(Caller):
 
     @property
     def transport(self) -> str:
-        """What carries bytes: "threads", "mpi", "shm" (all ranks share memory) or "shm+mpi" (some do)."""
+        """What carries bytes: "threads", "mpi", "shm" (all ranks share memory), "shm+mpi" (some do) or "windows"
+        (MPI, and its shared windows for AllReduce: see docs/how-it-works.md)."""
         return self._transport.name
 
     def __repr__(self) -> str:

@@ -90,17 +90,7 @@ class _Request(Request):
             self.transport.abandoned.append(self)
 
     def conflict(self) -> bool:
-        """A probe shows the oldest message that no receive has matched: of the peer, and of anyone."""
-        t, status = self.transport, MPI.Status()
-        if self.channel.number < 0:
-            return False
-        mine = t.tag(self.channel)
-        for source in (self.peer, MPI.ANY_SOURCE):
-            if t.data.Iprobe(source, MPI.ANY_TAG, status):
-                other = status.tag
-                if other != mine and other & t.number_mask == mine & t.number_mask:
-                    return True
-        return False
+        return self.transport.conflict(self.channel, self.peer)
 
 
 class MpiTransport(Transport):
@@ -158,6 +148,18 @@ class MpiTransport(Transport):
         comm, tag = self._route(channel)
         source = MPI.ANY_SOURCE if peer == ANY else peer
         return _Request(self, comm.Irecv([view, MPI.BYTE], source, tag), view, peer, channel, is_recv=True)
+
+    def conflict(self, channel: Channel, peer: int) -> bool:
+        """A probe shows the oldest message that no receive has matched: of the peer, and of anyone."""
+        if channel.number < 0:
+            return False
+        mine, status = self.tag(channel), MPI.Status()
+        for source in (MPI.ANY_SOURCE if peer == ANY else peer, MPI.ANY_SOURCE):
+            if self.data.Iprobe(source, MPI.ANY_TAG, status):
+                other = status.tag
+                if other != mine and other & self.number_mask == mine & self.number_mask:
+                    return True
+        return False
 
     def pause(self, turn: int) -> None:
         if turn < SPIN:

@@ -25,7 +25,8 @@ SIZE_VARIABLES = (
     "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
 )  # fmt: skip
 LAUNCHERS = ("OMPI_", "PMI_", "PMIX_", "MV2_", "SLURM_PROCID")  # prefixes of what launchers set
-TRANSPORT_VARIABLE = "RINGLEADER_TRANSPORT"  # shm (the default) or mpi
+TRANSPORT_VARIABLE = "RINGLEADER_TRANSPORT"  # one of:
+TRANSPORTS = ("shm", "windows", "mpi")  # the fastest first
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
 
@@ -78,6 +79,7 @@ def _mpi(timeout: float) -> Communicator:
         "Start it with the mpirun of the MPI that mpi4py uses ('ringleader train ... -n N' finds it), "
         "or set RINGLEADER_SINGLE=1 if a world of one is meant."
     )
+    os.environ.setdefault("OMPI_MCA_osc_ucx_verbose", "-1")  # of windows, which need no UCX
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -114,27 +116,29 @@ def _outlive_others(library: str) -> None:
 
 
 def _transport(world: Any) -> Transport:
-    """Shared memory where the engine is built and the ranks of a node can see each other's memory; MPI else."""
+    """Shared memory where the engine is built and the ranks of a node can see each other's memory; else MPI's
+    windows, or MPI alone. The ranks take the best that all can use."""
     from ringleader.runtime.comm.mpi import MpiTransport
+    from ringleader.runtime.comm.windows import WindowsTransport
 
-    wanted = os.environ.get(TRANSPORT_VARIABLE, "shm")
-    if wanted not in ("shm", "mpi"):
-        raise ValueError(f"{TRANSPORT_VARIABLE}={wanted!r}: use shm or mpi")
+    wanted = os.environ.get(TRANSPORT_VARIABLE, TRANSPORTS[0])
+    if wanted not in TRANSPORTS:
+        raise ValueError(f"{TRANSPORT_VARIABLE}={wanted!r}: use one of {', '.join(TRANSPORTS)}")
+    able = TRANSPORTS.index(wanted)
     try:
         from ringleader.runtime.comm.shm import Home, ShmTransport
-    except ImportError as error:
-        problem = f"the engine is not built: {error}"
-    else:
-        problem = "" if wanted == "shm" else f"{TRANSPORT_VARIABLE}={wanted}"
-    if any(world.allgather(bool(problem))):
-        return MpiTransport(world)
-    try:
-        home = Home(world)
-    except RuntimeError as error:
-        problem = str(error)
-    if any(world.allgather(bool(problem))):
-        return MpiTransport(world)
-    return ShmTransport(world, home)
+    except ImportError:  # the engine is not built; ``ringleader doctor`` says so
+        able = max(able, TRANSPORTS.index("windows"))
+    able = max(world.allgather(able))
+    if TRANSPORTS[able] == "shm":
+        try:
+            home = Home(world)
+        except RuntimeError:
+            home = None
+        shared = all(world.allgather(home is not None))
+        if home is not None and shared:
+            return ShmTransport(world, home)
+    return MpiTransport(world) if TRANSPORTS[able] == "mpi" else WindowsTransport(world)
 
 
 def adopt(

@@ -11,7 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 from ringleader.runtime.comm.ops import Op
 
 if TYPE_CHECKING:
+    from ringleader.runtime.comm.call import Call, Chooser
     from ringleader.runtime.comm.engine import Engine
+    from ringleader.runtime.comm.work import InFlight
 
 Bytes = NDArray[np.uint8]
 # Elements of a block, all being equal; or, by buffer, elements of each of its blocks.
@@ -101,6 +103,7 @@ class Transport(ABC):
     max_message: int = MAX_MESSAGE
     watch_every: int = 1  # turns of a waiting loop between two looks at the control channel
     engine: Engine | None = None  # runs calls natively where it can
+    untuned: Chooser | None = None  # what "auto" asks where nothing is tuned; None: the model in call.py
 
     def isend(self, view: Bytes, peer: int, channel: Channel, whole: bool = False) -> Request:
         """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done.
@@ -119,6 +122,10 @@ class Transport(ABC):
         return Pieces(
             [start(view[at : at + self.max_message], peer, channel) for at in cuts], self.max_message
         )
+
+    def work_for(self, call: Call, number: int) -> InFlight | None:
+        """Call ``number``, started in a way of this transport's own; None: by the messages of its program."""
+        return None
 
     @abstractmethod
     def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request: ...

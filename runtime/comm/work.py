@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
@@ -98,10 +99,22 @@ def _offsets(sizes: Sizes, k: int) -> Callable[[str, int], int]:
     return offset
 
 
-class Work:
-    """A program in flight on one rank. ``buffers``: 1-d contiguous arrays of one dtype by name."""
+class InFlight(ABC):
+    """A call that goes on when somebody advances it."""
 
     divides = False  # a mean is divided by whoever waits for it
+
+    @abstractmethod
+    def advance(self) -> Request | None:
+        """Go as far as possible without waiting: what is waited for, None when all is done."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Give up: nothing touches the arrays any more."""
+
+
+class Work(InFlight):
+    """A program in flight on one rank. ``buffers``: 1-d contiguous arrays of one dtype by name."""
 
     def __init__(
         self, transport: Transport, placed: Placed, buffers: dict[str, NDArray[Any]],
@@ -117,7 +130,6 @@ class Work:
         self.folded: dict[int, int] = {}  # elements of a message that have been folded already
 
     def advance(self) -> Request | None:
-        """Go as far as possible without waiting: the message that is waited for, None when all is done."""
         steps = self.placed.steps
         while self.next < len(steps):
             step = steps[self.next]
@@ -132,7 +144,6 @@ class Work:
         return None
 
     def cancel(self) -> None:
-        """Give up all messages under way."""
         for request, _ in self.open.values():
             request.cancel()
         self.open.clear()

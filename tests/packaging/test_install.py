@@ -13,13 +13,17 @@ import tarfile
 import venv
 import zipfile
 from pathlib import Path
-from shutil import copy, copytree
+from shutil import copy, copytree, ignore_patterns
 
 import pytest
+
+from ringleader.launch import mpirun_command
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("bench", "collectives", "csrc", "models", "runtime")
 DATA_FILE = "csrc/cpu_probe/table.json"
+NO_COMPILER = {"CC": "false", "CXX": "false"}
+COMPILING = 600  # seconds: half a minute of one core, but tests may share it with others
 
 PROBE = """
 import importlib, json, sys
@@ -36,8 +40,9 @@ print(json.dumps({"places": places, "refusals": refusals}))
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     """Run a command that must succeed; PYTHONPATH is only what the caller gives."""
+    seconds = 100 if environment.items() >= NO_COMPILER.items() else COMPILING
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environment
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -69,17 +74,21 @@ def fresh_venv(folder: Path) -> tuple[Path, Path]:
 
 
 def install(python: Path, *what: str | Path) -> None:
+    """A wheel, or an editable checkout without the engine, which would take long and matters elsewhere."""
     flags = ("--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", "--quiet")
-    run(python, "-m", "pip", "install", *flags, *what, cwd=python.parent)
+    run(python, "-m", "pip", "install", *flags, *what, cwd=python.parent, **NO_COMPILER)
 
 
 def sources() -> set[str]:
-    """Every Python file of the packages, relative to the root."""
-    return {
+    """Every Python and C++ file of the packages, relative to the root."""
+    found = {
         path.relative_to(ROOT).as_posix()
         for folder in ("ringleader", *ROOMS)
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".cpp", ".h", ".inc")
     }
+    assert {Path(name).suffix for name in found} == {".py", ".cpp", ".h", ".inc"}
+    return found
 
 
 def installed_name(source: str) -> str:
@@ -88,16 +97,18 @@ def installed_name(source: str) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, because building leaves build/ and *.egg-info behind; with one data file in a folder."""
+    """A copy, because building leaves build/ and *.egg-info behind; with one data file in a folder. And with what
+    looks like an engine that was built for another machine."""
     copy_of_root = tmp_path_factory.mktemp("checkout")
     for folder in ("ringleader", *ROOMS):
-        copytree(ROOT / folder, copy_of_root / folder)
+        copytree(ROOT / folder, copy_of_root / folder, ignore=ignore_patterns("__pycache__", "*.so"))
     for path in ROOT.iterdir():
         if path.is_file():
             copy(path, copy_of_root)
     data = copy_of_root / DATA_FILE
     data.parent.mkdir()
     data.write_text("{}")
+    (copy_of_root / "csrc" / "cpu" / "_engine.so").write_text("of another machine")
     return copy_of_root
 
 
@@ -121,6 +132,7 @@ def test_editable_install(checkout: Path, tmp_path: Path) -> None:
     check_rooms(python, cwd=checkout, home=checkout)
 
 
+@pytest.mark.timeout(COMPILING)
 def test_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
     python, site = fresh_venv(tmp_path / "venv")
     install(python, built[1])
@@ -130,6 +142,7 @@ def test_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
     assert {name.partition("-")[0] for name in landed} == {"ringleader"}, landed
 
 
+@pytest.mark.timeout(COMPILING)
 def test_nothing_is_left_out(built: tuple[Path, Path]) -> None:
     sdist, wheel = built
     with tarfile.open(sdist) as archive:
@@ -137,6 +150,7 @@ def test_nothing_is_left_out(built: tuple[Path, Path]) -> None:
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     wanted = sources() | {"ringleader/py.typed", DATA_FILE}
     assert not wanted - in_sdist
+    assert not {name for name in in_sdist if "_engine." in name}
     assert not {installed_name(name) for name in wanted} - in_wheel
 
 
@@ -155,3 +169,59 @@ def test_a_checkout_is_itself_beside_an_editable_install_of_another(checkout: Pa
     install(python, "--editable", other)
     check_rooms(python, cwd=tmp_path, home=other)
     check_rooms(python, cwd=checkout, home=checkout)
+
+
+# With and without a compiler
+
+SUM = """
+import numpy as np, ringleader as rl
+world = rl.init(timeout=30)
+for size in (0, 1, 5_000, 300_000):
+    x = np.arange(size) * 10 + world.rank
+    world.allreduce(x)
+    assert (x == np.arange(size) * 30 + 3).all()
+from importlib import import_module
+try:
+    engine = import_module("ringleader.csrc.cpu._engine").cpu_level()
+except ImportError:
+    engine = "none"
+print(f"right over {world.transport}, engine {engine}, from {rl.__file__}")
+"""
+
+
+def sum_on_three_ranks(python: Path, cwd: Path, **environment: str) -> str:
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
+    mpirun = mpirun_command(3, [sys.executable])[:-1]  # beside this Python, not among the links
+    return run(*mpirun, str(python), "-c", SUM, cwd=cwd, **alone)
+
+
+def engine_of(wheel: Path) -> list[str]:
+    return [name for name in zipfile.ZipFile(wheel).namelist() if "_engine." in name]
+
+
+@pytest.mark.usefixtures("needs_mpi")
+@pytest.mark.parametrize("how", ["it fails", "there is none"])
+def test_without_a_compiler_it_installs_and_runs_on_windows(how: str, checkout: Path, tmp_path: Path) -> None:
+    failing = NO_COMPILER if how == "it fails" else {"PATH": str(tmp_path / "nothing")}
+    options = ("--wheel", "--no-isolation", "--outdir", tmp_path)
+    source = copytree(checkout, tmp_path / "source", ignore=ignore_patterns("build", "*.egg-info"))
+    printed = run(sys.executable, "-m", "build", *options, source, cwd=tmp_path, **failing)
+    wheel = next(tmp_path.glob("*.whl"))
+    assert "ringleader.csrc.cpu._engine" in printed
+    assert engine_of(wheel) == []
+    python, site = fresh_venv(tmp_path / "venv")
+    install(python, wheel)
+    told = sum_on_three_ranks(python, tmp_path)
+    assert told.count(f"right over windows, engine none, from {site}") == 3, told
+
+
+@pytest.mark.timeout(COMPILING)
+@pytest.mark.usefixtures("needs_mpi")
+def test_the_wheel_runs_on_any_processor_of_its_kind(built: tuple[Path, Path], tmp_path: Path) -> None:
+    """Without the newer instructions it may find."""
+    if engine_of(built[1]) == []:
+        pytest.skip("needs a C++ compiler")
+    python, site = fresh_venv(tmp_path / "venv")
+    install(python, built[1])
+    told = sum_on_three_ranks(python, tmp_path, RINGLEADER_CPU="baseline")
+    assert told.count(f"right over shm, engine baseline, from {site}") == 3, told

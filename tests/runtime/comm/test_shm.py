@@ -296,9 +296,7 @@ try:
 except rl.CollectiveError as error:
     print("error:", " ".join(str(error).split()), flush=True)
 """
-    said = re.findall(
-        "error: (.*)", job(3, script, LIMIT="4")
-    )
+    said = re.findall("error: (.*)", job(3, script, LIMIT="4"))
     assert len(said) == 3
     assert all(re.search(message, text) for text in said), said
     assert len(set(said)) == 1, said
