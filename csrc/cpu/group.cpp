@@ -85,6 +85,16 @@ int Group::suspect(uint64_t, int hint) {
 // Running calls
 
 void Group::run(Job& job, Guard& guard) {
+    if (closed_) throw std::runtime_error("an earlier call was given up, so this communicator cannot be used any more");
+    try {
+        dispatch(job, guard);
+    } catch (...) {
+        closed_ = true;
+        throw;
+    }
+}
+
+void Group::dispatch(Job& job, Guard& guard) {
     if (size_ == 1 && job.plan->way != Way::program) return;  // nothing to fold
     switch (job.plan->way) {
         case Way::small: small(job, guard); break;

@@ -126,7 +126,7 @@ public:
         if (known.descr.ptr() != proxy->descr || known.op.ptr() != op || known.algorithm.ptr() != algorithm ||
             (proxy->flags & kUsual) != kUsual || known.shape.size() != static_cast<size_t>(proxy->nd) ||
             !std::equal(known.shape.begin(), known.shape.end(), proxy->dimensions) ||
-            caller_->group.alarms() != caller_->seen_alarms)
+            caller_->group.alarms() != caller_->seen_alarms || caller_->group.closed())
             return false;
         const Signed plan = known.plan;  // held: what runs while we wait may forget it
         const uint64_t number = caller_->enter(plan.plan->digest, plan.text);
@@ -200,6 +200,7 @@ void bind_calls(py::module_& m) {
         .def("signature", &Caller::signature)
         .def("conflict", [](const Caller& caller, uint64_t number) { return caller.group.conflict(number); })
         .def("suspect", [](Caller& caller, uint64_t number, int hint) { return caller.group.suspect(number, hint); })
+        .def("close", [](Caller& caller) { caller.group.close(); })
         .def("raise_alarm", [](Caller& caller, int rank) { caller.group.raise_alarm(rank); })
         .def("alarmed", [](const Caller& caller) { return caller.group.alarms() != caller.seen_alarms; })
         .def("heard", [](Caller& caller) { ++caller.seen_alarms; })
