@@ -65,6 +65,11 @@ REFUSED = {
     "a program for more ranks": ("caller.call(plan('program', 0, program('send', 1)), 0, None, np.zeros(2))", "ValueError"),
     "a program of a buffer that is none": ("program('send', buffer=4)", "ValueError"),
     "a program that outgrows its scratch": ("program('send', buffer=2)", "ValueError"),
+    "a message of another length in a program": (
+        "both = [('send', 0, [(1, 0, 16)], [], [], []), ('recv', 0, [], [(1, 16, 8)], [0], [])]\n"
+        "caller.call(plan('program', 0, engine.Program(both, 0, 0)), 0, None, np.zeros(3))",
+        "RuntimeError",
+    ),
     "a plan without its program": ("plan('program')", "ValueError"),
     "objects in shared memory": ("node.empty([4], np.dtype(object))", "TypeError"),
     "a fold of unequal arrays": ("engine.fold('sum', np.zeros(9), np.zeros(9), np.zeros(3))", "ValueError"),

@@ -113,6 +113,8 @@ class Stress:
         op, size = self.draw(usable_ops(dtype, what)), self.draw(SIZES)
         salt, uneven, waits = int(self.rng.integers(97)), self.rng.random() < 0.3, self.rng.random() < 0.6
         kinds = [self.draw(["private", "shared", "strided", "shared strided"]) for _ in range(8)]
+        if self.rng.random() < 0.3:  # else it would seldom be so on all ranks
+            kinds = ["shared"] * 8
         where, given_out = self.rng.random(), self.rng.random() < 0.5
         chance = self.rng.random()
         n, root = comm.size, int(where * comm.size)
