@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <system_error>
 #include <unistd.h>
@@ -26,6 +27,12 @@ constexpr size_t kChecked = 16 << 20;  // from here on, an allocation asks first
 constexpr size_t kReserve = 32 << 20;  // left for everything else
 
 std::system_error failure(const char* what) { return {errno, std::generic_category(), what}; }
+
+struct stat status(int fd) {
+    struct stat found {};
+    if (fstat(fd, &found) != 0) throw failure("fstat");
+    return found;
+}
 
 size_t read_number(const char* path) {
     std::ifstream file(path);
@@ -77,6 +84,8 @@ Arena::~Arena() {
     munmap(base_, size_);
     close(fd_);
 }
+
+uint64_t Arena::identity() const { return status(fd_).st_ino; }
 
 size_t Arena::allocate(size_t bytes) {
     const size_t unit = bytes >= kPage ? kPage : kLine;
@@ -139,6 +148,12 @@ Neighbour::Neighbour(const Address& address, const Arena* own) : size_(address.s
                   static_cast<long long>(address.fd));
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) throw failure(path);
+    const struct stat found = status(fd);
+    if (found.st_ino != address.identity || static_cast<uint64_t>(found.st_size) != address.size) {
+        close(fd);
+        errno = ESTALE;
+        throw failure("the process of that number is not the other rank; are the ranks in different containers?");
+    }
     void* base = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (base == MAP_FAILED) {
         auto error = failure("mmap of another rank's memory");

@@ -23,7 +23,8 @@ struct Address {
     int64_t pid = 0;
     int64_t fd = -1;
     uint64_t size = 0;
-    uint64_t start = 0;  // offset of what its owner wants to be known first
+    uint64_t start = 0;     // offset of what its owner wants to be known first
+    uint64_t identity = 0;  // of the file: in another container the same numbers mean another one
 };
 
 class Arena {
@@ -43,6 +44,7 @@ public:
     size_t find(const void* pointer, size_t bytes) const;
     size_t size() const { return size_; }
     int fd() const { return fd_; }
+    uint64_t identity() const;
 
     static constexpr size_t kNowhere = ~size_t(0);
 

@@ -34,11 +34,15 @@ size_t cut(size_t bytes, int r, int n) {
 Group::Group(Device& device, uint32_t context, int rank, std::vector<int> members)
     : device_(device), context_(context), rank_(rank), size_(static_cast<int>(members.size())),
       members_(std::move(members)), area_(device.arena().allocate(sizeof(Area))) {
+    for (int member : members_)
+        if (member < 0 || member >= device.size()) throw std::invalid_argument("a member that is no rank of the node");
+    if (rank < 0 || rank >= size_) throw std::invalid_argument("the rank is no member of its group");
     mine_ = reinterpret_cast<Area*>(device.arena().at(area_));
     std::memset(static_cast<void*>(mine_), 0, offsetof(Area, stage_in));
 }
 
 void Group::connect(const std::vector<size_t>& areas) {
+    if (areas.size() != members_.size()) throw std::invalid_argument("a group needs the areas of all its members");
     for (int r = 0; r < size_; ++r)
         areas_.push_back(reinterpret_cast<Area*>(device_.neighbour(members_[r]).at(areas[r])));
     areas_[rank_] = mine_;
@@ -92,6 +96,16 @@ int Group::suspect(uint64_t, int hint) {
 // Running calls
 
 void Group::run(Job& job, Guard& guard) {
+    if (closed_) throw std::runtime_error("an earlier call was given up, so this communicator cannot be used any more");
+    try {
+        dispatch(job, guard);
+    } catch (...) {
+        closed_ = true;
+        throw;
+    }
+}
+
+void Group::dispatch(Job& job, Guard& guard) {
     if (job.plan->way != Way::program && size_ == 1) {  // nothing to fold
         if (job.input != job.output) std::memcpy(job.output, job.input, job.plan->count * size_of(job.plan->type));
         return;

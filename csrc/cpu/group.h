@@ -91,8 +91,12 @@ public:
     void run(Job& job, Guard& guard);           // in this thread; call only if `idle`
     void submit(std::shared_ptr<Job> job);      // to the group's thread, behind all others
     void await(Job& job, Guard& guard);         // until `done`; std::runtime_error if it failed there
-    void stop(Job& job);                        // returns when nothing touches its arrays any more
+    void stop(Job& job);                        // returns when this rank touches its arrays no more
     bool idle();
+    // No more calls: after one that was given up, they would not match the other ranks'. An exception out of `run`
+    // closes the group too.
+    void close() { closed_ = true; }
+    bool closed() const { return closed_; }
 
     // Has a rank come to this call with another signature?
     bool conflict(uint64_t number) const;
@@ -108,6 +112,7 @@ public:
     const std::vector<int>& members() const { return members_; }
 
 private:
+    void dispatch(Job& job, Guard& guard);
     void small(Job& job, Guard& guard);
     void direct(Job& job, Guard& guard);
     void shared(Job& job, Guard& guard, const std::vector<const char*>& inputs, const std::vector<char*>& outputs);
@@ -126,6 +131,7 @@ private:
     std::vector<Area*> areas_;
     uint64_t small_turn_ = 0, direct_turn_ = 0, chunks_ = 0;
     size_t workspace_ = Arena::kNowhere, workspace_bytes_ = 0;
+    std::atomic<bool> closed_{false};
 
     std::mutex mutex_;
     std::condition_variable changed_;

@@ -2,6 +2,7 @@
 #include "python.h"
 
 #include <stdexcept>
+#include <system_error>
 
 namespace ringleader {
 
@@ -40,9 +41,17 @@ PYBIND11_MODULE(_engine, m) {
         const std::string type = py::cast<std::string>(py::object(dst.dtype().attr("name")));
         const Folder folder = find_folder(fold_named(op), type_named(type));
         if (!folder) throw std::invalid_argument(op + " of " + type);
+        if (a.nbytes() != dst.nbytes() || b.nbytes() != dst.nbytes()) throw std::invalid_argument("unequal arrays");
         folder(dst.mutable_data(), a.data(), b.data(), static_cast<size_t>(dst.size()));
     }, py::arg("op"), py::arg("dst"), py::arg("a"), py::arg("b"),
        "dst = a op b; contiguous arrays of one dtype and size. For tests and measurements.");
+    py::register_local_exception_translator([](std::exception_ptr thrown) {
+        try {
+            if (thrown) std::rethrow_exception(thrown);
+        } catch (const std::system_error& error) {
+            PyErr_SetObject(PyExc_OSError, py::make_tuple(error.code().value(), error.what()).ptr());
+        }
+    });
     bind_messages(m);
     bind_calls(m);
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <mutex>
 #include <sched.h>
+#include <stdexcept>
+#include <system_error>
 #include <unistd.h>
 
 #include "wait.h"
@@ -23,7 +25,7 @@ int cores() {
 }  // namespace
 
 Node::Node(int index, int size, size_t bytes)
-    : arena_(bytes), head_(arena_.allocate(sizeof(Head))), device_(arena_, index, size) {
+    : arena_(index >= 0 && index < size ? bytes : throw std::invalid_argument("no such rank of a node")), head_(arena_.allocate(sizeof(Head))), device_(arena_, index, size) {
     auto* head = new (arena_.at(head_)) Head{};
     head->rings.store(device_.ring_to(0));
     std::lock_guard lock(own_mutex);
@@ -36,10 +38,12 @@ Node::~Node() {
 }
 
 Address Node::address() const {
-    return {getpid(), arena_.fd(), arena_.size(), head_};
+    return {getpid(), arena_.fd(), arena_.size(), head_, arena_.identity()};
 }
 
 void Node::connect(const std::vector<Address>& addresses) {
+    if (addresses.size() != static_cast<size_t>(device_.size()))
+        throw std::invalid_argument("a node needs the addresses of all its ranks");
     std::vector<Neighbour*> neighbours;
     std::vector<size_t> rings;
     const size_t mine = static_cast<size_t>(device_.index()) * sizeof(Ring);
@@ -47,7 +51,10 @@ void Node::connect(const std::vector<Address>& addresses) {
         const Arena* own = nullptr;
         if (address.pid == getpid()) {
             std::lock_guard lock(own_mutex);
-            own = own_arenas.at(address.fd);
+            const auto found = own_arenas.find(address.fd);
+            if (found == own_arenas.end() || found->second->identity() != address.identity)
+                throw std::system_error(ESTALE, std::generic_category(), "another process has this one's number");
+            own = found->second;
         }
         neighbours_.push_back(std::make_unique<Neighbour>(address, own));
         neighbours.push_back(neighbours_.back().get());
@@ -60,7 +67,7 @@ void Node::connect(const std::vector<Address>& addresses) {
 }
 
 Node::Head& Node::head(int index) const {
-    return *reinterpret_cast<Head*>(neighbours_[index]->at(heads_[index]));
+    return *reinterpret_cast<Head*>(neighbours_.at(static_cast<size_t>(index))->at(heads_[index]));
 }
 
 void Node::leave() { head(device_.index()).left.store(1, std::memory_order_release); }

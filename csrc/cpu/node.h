@@ -19,7 +19,7 @@ public:
 
     void leave();  // this rank makes no more calls
     bool left(int index) const;
-    bool dead(int index) { return !neighbours_[index]->alive(); }
+    bool dead(int index) { return !neighbours_.at(static_cast<size_t>(index))->alive(); }
 
     Arena& arena() { return arena_; }
     Device& device() { return device_; }

@@ -1,6 +1,8 @@
 #include "program.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 namespace ringleader {
 
@@ -43,6 +45,9 @@ bool Run::complete(int index) {
     }
     ++moved_;
     open_.erase(open);
+    if (message.receive && message.receive->wrong_length)
+        throw std::runtime_error("a message of " + std::to_string(message.receive->total) + " bytes came from rank " +
+                                 std::to_string(operation.peer) + ", which is not what its call asks for");
     return true;
 }
 

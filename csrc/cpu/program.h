@@ -31,6 +31,8 @@ struct Operation {
 struct Program {
     std::vector<Operation> operations;
     size_t scratch = 0, stage = 0;  // bytes
+    size_t input = 0, output = 0;   // bytes that it needs there at least
+    int ranks = 1;                  // that it sends to or receives from, at most
 };
 
 // One execution. Operations start in order and complete in any order that `after` allows; copies and reductions

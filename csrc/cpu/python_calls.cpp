@@ -1,6 +1,7 @@
 // Collective calls for Python: groups, plans, jobs, and a way in that costs well under a microsecond.
 #include "python.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace ringleader {
@@ -10,6 +11,28 @@ namespace {
 using Spans = std::vector<std::tuple<int, size_t, size_t>>;
 // kind ("send", ...), peer, from, to, how each of `to` is entered, messages to wait for
 using Step = std::tuple<std::string, int, Spans, Spans, std::vector<int>, std::vector<int>>;
+
+// Notes what the operation needs. std::invalid_argument if it is none.
+void check(const Operation& operation, Program& program) {
+    const bool local = operation.kind == Operation::copy || operation.kind == Operation::reduce;
+    if (operation.peer < 0 && !local) throw std::invalid_argument("a message needs a peer");
+    if (!local) program.ranks = std::max(program.ranks, operation.peer + 1);
+    if (operation.enter.size() != operation.to.size()) throw std::invalid_argument("not one way in for each place");
+    if (local && (operation.from.empty() || operation.to.size() != 1)) throw std::invalid_argument("a place is missing");
+    for (int message : operation.after)
+        if (message < 0 || static_cast<size_t>(message) >= program.operations.size())
+            throw std::invalid_argument("an operation waits for one that is not before it");
+    for (const auto* places : {&operation.from, &operation.to})
+        for (const Place& place : *places) {
+            size_t end;
+            if (place.buffer < 0 || place.buffer >= kBuffers || __builtin_add_overflow(place.start, place.bytes, &end))
+                throw std::invalid_argument("no such place");
+            if (place.buffer == 0) program.input = std::max(program.input, end);
+            if (place.buffer == 1) program.output = std::max(program.output, end);
+            if ((place.buffer == 2 && end > program.scratch) || (place.buffer == 3 && end > program.stage))
+                throw std::invalid_argument("a place beyond its buffer");
+        }
+}
 
 std::shared_ptr<Program> make_program(const std::vector<Step>& steps, size_t scratch, size_t stage) {
     auto program = std::make_shared<Program>();
@@ -27,6 +50,7 @@ std::shared_ptr<Program> make_program(const std::vector<Step>& steps, size_t scr
         for (auto [buffer, start, bytes] : to) operation.to.push_back({buffer, start, bytes});
         for (int how : enter) operation.enter.push_back(static_cast<Enter>(how));
         operation.after = after;
+        check(operation, *program);
         program->operations.push_back(std::move(operation));
     }
     return program;
@@ -44,6 +68,7 @@ Signed make_plan(const std::string& way, uint64_t digest, const std::string& tex
     plan->divide = divide;
     plan->synchronous = synchronous;
     plan->program = std::move(program);
+    if (plan->way == Way::program && !plan->program) throw std::invalid_argument("a program is missing");
     if (plan->way == Way::small && count * size_of(plan->type) > kSmall)
         throw std::invalid_argument("too large for the latency path");
     if (!find_folder(plan->fold, plan->type)) throw std::invalid_argument(fold + " of " + type);
@@ -126,7 +151,7 @@ public:
         const Known& known = places_[place(from, op, algorithm)];
         if (known.descr.ptr() != from->descr || known.op.ptr() != op || known.algorithm.ptr() != algorithm ||
             !fits(known, from, kReadable) || !fits(known, to, kReadable | kWritable) || overlap(from, to) ||
-            caller_->group.alarms() != caller_->seen_alarms)
+            caller_->group.alarms() != caller_->seen_alarms || caller_->group.closed())
             return false;
         const Signed plan = known.plan;  // held: what runs while we wait may forget it
         if (!in_place && plan.plan->way == Way::program) return false;
@@ -179,8 +204,22 @@ PyObject* quick_call(PyObject* self, PyObject* const* arguments, Py_ssize_t coun
 PyMethodDef quick_method{"quick", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_call)),
                          METH_FASTCALL, "quick(x, op, algorithm, out): run a call if it is known; was it?"};
 
-char* data(const py::object& x) {
-    return x.is_none() ? nullptr : static_cast<char*>(py::detail::array_proxy(x.ptr())->data);
+// The array's memory, of which `needed` bytes are used. Python has checked shapes; this is the last line of defence.
+char* data(const py::object& x, size_t needed) {
+    if (x.is_none() && !needed) return nullptr;
+    if (!py::isinstance<py::array>(x)) throw py::type_error("the engine needs a numpy array");
+    const auto array = py::reinterpret_borrow<py::array>(x);
+    if (!(array.flags() & py::array::c_style) || static_cast<size_t>(array.nbytes()) < needed)
+        throw std::invalid_argument("the engine needs a contiguous array of " + std::to_string(needed) + " bytes");
+    return static_cast<char*>(py::detail::array_proxy(x.ptr())->data);
+}
+
+std::pair<char*, char*> buffers(const Caller& caller, const Signed& plan, const py::object& input,
+                                const py::object& output) {
+    const Program* program = plan.plan->program.get();
+    if (!program) return {nullptr, data(output, plan.plan->count * size_of(plan.plan->type))};
+    if (program->ranks > caller.group.size()) throw std::invalid_argument("the program is for more ranks");
+    return {data(input, program->input), data(output, program->output)};
 }
 
 }  // namespace
@@ -220,6 +259,7 @@ void bind_calls(py::module_& m) {
         .def("signature", &Caller::signature)
         .def("conflict", [](const Caller& caller, uint64_t number) { return caller.group.conflict(number); })
         .def("suspect", [](Caller& caller, uint64_t number, int hint) { return caller.group.suspect(number, hint); })
+        .def("close", [](Caller& caller) { caller.group.close(); })
         .def("raise_alarm", [](Caller& caller, int rank) { caller.group.raise_alarm(rank); })
         .def("alarmed", [](const Caller& caller) { return caller.group.alarms() != caller.seen_alarms; })
         .def("heard", [](Caller& caller) { ++caller.seen_alarms; })
@@ -233,11 +273,14 @@ void bind_calls(py::module_& m) {
             return py::make_tuple(rank, key, length);
         })
         .def("call", [](Caller& caller, const Signed& plan, uint64_t number, const py::object& input,
-                        const py::object& output) { call(caller, plan, number, data(input), data(output)); },
-             py::arg("plan"), py::arg("number"), py::arg("input").none(true), py::arg("output"))
+                        const py::object& output) {
+            const auto [from, to] = buffers(caller, plan, input, output);
+            call(caller, plan, number, from, to);
+        }, py::arg("plan"), py::arg("number"), py::arg("input").none(true), py::arg("output"))
         .def("submit", [](Caller& caller, const Signed& plan, uint64_t number, const py::object& input,
                           const py::object& output) {
-            auto job = make_job(plan, number, data(input), data(output));
+            const auto [from, to] = buffers(caller, plan, input, output);
+            auto job = make_job(plan, number, from, to);
             caller.group.submit(job);
             return job;
         }, py::arg("plan"), py::arg("number"), py::arg("input").none(true), py::arg("output"))

@@ -13,8 +13,9 @@ public:
         : caller_(std::move(caller)), info_(view.request(is_receive)), is_receive_(is_receive) {
         auto* at = static_cast<char*>(info_.ptr);
         const auto bytes = static_cast<size_t>(info_.size * info_.itemsize);
+        if (!PyBuffer_IsContiguous(info_.view(), 'C')) throw std::invalid_argument("a message needs contiguous memory");
         const Group& group = caller_->group;
-        const int there = peer == kAny ? kAny : group.members().at(static_cast<size_t>(peer));
+        const int there = peer == kAny && is_receive ? kAny : group.members().at(static_cast<size_t>(peer));
         if (is_receive) {
             receive_.peer = there;
             receive_.context = group.context(purpose);
@@ -72,6 +73,7 @@ private:
 };
 
 py::array empty(std::shared_ptr<Node> node, const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
+    if (py::cast<bool>(dtype.attr("hasobject"))) throw py::type_error("Python objects cannot be shared as memory");
     auto bytes = static_cast<size_t>(dtype.itemsize());
     for (py::ssize_t length : shape) {
         if (length < 0) throw std::invalid_argument("negative dimensions are not allowed");
@@ -90,7 +92,7 @@ py::array empty(std::shared_ptr<Node> node, const std::vector<py::ssize_t>& shap
     return py::array(dtype, shape, {}, node->arena().at(offset), owner);
 }
 
-using Told = std::tuple<int64_t, int64_t, uint64_t, uint64_t>;
+using Told = std::tuple<int64_t, int64_t, uint64_t, uint64_t, uint64_t>;
 
 }  // namespace
 
@@ -103,11 +105,11 @@ void bind_messages(py::module_& m) {
         .def(py::init<int, int, size_t>(), py::arg("index"), py::arg("size"), py::arg("bytes"))
         .def("address", [](const Node& node) {
             const Address a = node.address();
-            return Told{a.pid, a.fd, a.size, a.start};
+            return Told{a.pid, a.fd, a.size, a.start, a.identity};
         })
         .def("connect", [](Node& node, const std::vector<Told>& told) {
             std::vector<Address> addresses;
-            for (auto [pid, fd, size, start] : told) addresses.push_back({pid, fd, size, start});
+            for (auto [pid, fd, size, start, identity] : told) addresses.push_back({pid, fd, size, start, identity});
             node.connect(addresses);
         })
         .def("leave", &Node::leave)

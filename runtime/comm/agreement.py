@@ -41,6 +41,9 @@ class Calls:
         """None if this rank has not made that call, or long ago."""
         return self._signatures.get(number)
 
+    def close(self) -> None:
+        """A call has failed halfway: the next ones would not match those of the other ranks."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -165,6 +168,7 @@ class Agreement:
         error = self._error(number, heard)
         if any(r.started for r in heard.values()) or len(heard) < transport.size:
             self.broken = str(error)
+            self.calls.close()
         raise error
 
     def _error(self, number: int, heard: dict[int, Report]) -> CollectiveError:

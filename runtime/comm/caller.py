@@ -241,6 +241,8 @@ class Caller:
             except BaseException:
                 self._give_up()
                 raise
+            finally:
+                self._limit = self.timeout  # of calls that the engine recognises without asking
         self._wait(handle._advance, handle._number, timeout)
 
     def _start(self, call: Call, schedule: Schedule, number: int) -> Handle:
@@ -315,7 +317,7 @@ class Caller:
 
     def _set_timeout(self, seconds: float) -> None:
         for comm in self._family():
-            comm.timeout = comm._agreement.timeout = seconds
+            comm.timeout = comm._limit = comm._agreement.timeout = seconds
 
     def _family(self) -> list[Caller]:
         """This communicator and all split from it."""

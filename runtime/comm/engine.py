@@ -71,6 +71,9 @@ class EngineCalls(Calls):
         text: str | None = self.caller.signature(number)
         return text
 
+    def close(self) -> None:
+        self.caller.close()
+
 
 class Engine:
     """One communicator's calls. ``caller``: the native group, connected to its peers."""
