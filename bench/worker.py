@@ -80,10 +80,8 @@ class Ringleader:
         self.world = init()
         self.rank, self.size = self.world.rank, self.world.size
         self.barrier: Call = self.world.barrier
-        self.buffers = {
-            "": np.empty,
-            "empty": self.world.empty,
-        }  # by kind, part of the contestant's name in the tables
+        # by kind, which is part of the contestant's name in the tables
+        self.buffers: dict[str, Callable[..., Any]] = {"": np.empty, "empty": self.world.empty}
         self.version = f"Ringleader {version('ringleader')} over {self.world.transport}"
 
     def prepare(self, collective: str, x: Array, out: Array, algorithm: str) -> Call:
@@ -121,7 +119,7 @@ class Mpi:
         self.mpi, self.comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
         self.barrier: Call = self.comm.Barrier
-        self.buffers = {"": np.empty}
+        self.buffers: dict[str, Callable[..., Any]] = {"": np.empty}
         said = MPI.Get_library_version().replace("Version:", "").split("\n")[0].split(",")[0]
         self.version = f"{' '.join(said.split())}, mpi4py {mpi4py.__version__}"
 
@@ -155,7 +153,7 @@ class Gloo:
         meeting = f"file://{address}.store"
         distributed.init_process_group("gloo", init_method=meeting, rank=self.rank, world_size=self.size)
         self.barrier: Call = distributed.barrier
-        self.buffers = {"": np.empty}
+        self.buffers: dict[str, Callable[..., Any]] = {"": np.empty}
         self.version = f"Gloo of PyTorch {torch.__version__}"
 
     def prepare(self, collective: str, x: Array, out: Array, algorithm: str) -> Call:

@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ringleader.collectives import Program, Schedule, algorithms, build, find, lower, tuning, verify
-from ringleader.collectives.tuning import Choice, Model
-from ringleader.runtime.comm.chooser import Chooser, Chosen
+from ringleader.collectives import Program, Schedule, algorithms, build, find, lower, verify
+from ringleader.runtime.comm.chooser import Chooser, Chosen, untuned
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import Sizes
 
-# What a message, a byte moved and a byte folded cost where nothing has been tuned: this runtime starts a
-# message from Python, which takes longer than the network does.
-UNTUNED = Model(alpha=30e-6, beta=1 / 3e9, gamma=1 / 5e9)
 VENDOR, AUTO = "vendor", "auto"
 ASKED = "asked for"
 
@@ -91,11 +87,6 @@ def _fitting(schedule: Schedule, collective: str, n: int, root: int) -> Schedule
         raise ValueError(f"schedule {schedule.name!r} is for root {schedule.root}, the call says {root}")
     _require_proof(schedule)
     return schedule
-
-
-def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool = False) -> Choice:
-    """What "auto" asks where nothing has been tuned, for messages that Python sends."""
-    return tuning.choose(collective, n, nbytes, UNTUNED, ordered, equal, vendor)
 
 
 @lru_cache(maxsize=64)

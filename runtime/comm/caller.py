@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ringleader.collectives import COLLECTIVES, Schedule
 from ringleader.runtime.comm.agreement import Agreement, Calls
-from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of, untuned
+from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of
 from ringleader.runtime.comm.chooser import Chooser, Chosen, Log
 from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows, usual
 from ringleader.runtime.comm.ops import Op, find_op
@@ -155,7 +155,7 @@ class Caller:
             layout = lay_out("alltoall", told, None, 0, None, self._transport.rank, n)
             return self._ready("alltoall", layout, None, 0, True, AUTO, "alltoall, row counts")
 
-        received, most = known, None
+        received, most = [] if known is None else known, None
         if known is None:
             told = self._run("alltoall", sizes, False)
             received, most = told[:, 0].tolist(), int(told[:, 1].max())
@@ -298,8 +298,7 @@ class Caller:
         """From now on "auto" asks their table; where there is none, what suits the transport."""
         self._settings = settings
         table = settings.table(self._transport.name, self._transport.nodes)
-        usual = self._engine.untuned if self._engine else self._transport.untuned or untuned
-        self._chooser = Chooser(table, usual)
+        self._chooser = Chooser(table, self._transport.untuned)
         if self._engine:
             self._engine.forget()
 

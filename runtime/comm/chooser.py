@@ -6,12 +6,20 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ringleader.collectives import Schedule
+from ringleader.collectives import Schedule, tuning
 from ringleader.collectives.topology.units import seconds_text
-from ringleader.collectives.tuning import VENDOR, Choice, Found, Table
+from ringleader.collectives.tuning import VENDOR, Choice, Found, Model, Table
 
 Untuned = Callable[..., Choice]  # (collective, n, nbytes, ordered, equal, vendor): where nothing was tuned
+# What a message, a byte moved and a byte folded cost where nothing has been tuned: this runtime starts a
+# message from Python, which takes longer than the network does.
+UNTUNED = Model(alpha=30e-6, beta=1 / 3e9, gamma=1 / 5e9)
 REMEMBERED = 1024  # choices; the oldest is forgotten
+
+
+def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool = False) -> Choice:
+    """What "auto" asks where nothing has been tuned, for messages that Python sends."""
+    return tuning.choose(collective, n, nbytes, UNTUNED, ordered, equal, vendor)
 
 
 class Chosen(NamedTuple):

@@ -80,7 +80,7 @@ class Engine:
 
     def __init__(self, caller: Any, gone: Callable[[], set[int]]) -> None:
         self.caller, self.gone = caller, gone
-        self.calls, self.untuned = EngineCalls(caller), untuned
+        self.calls = EngineCalls(caller)
         self._known = {name: _engine.Quick(caller) for name in QUICK}
         self.quick = {name: known.call for name, known in self._known.items()}
         self._plans: dict[Any, Any] = {}

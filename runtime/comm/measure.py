@@ -22,7 +22,7 @@ from ringleader.collectives import COLLECTIVES, Schedule
 from ringleader.collectives.registry import find
 from ringleader.collectives.tuning import VENDOR, Choice, Key, Range, Table, Timed, candidates
 from ringleader.runtime.comm import cache
-from ringleader.runtime.comm.call import UNTUNED
+from ringleader.runtime.comm.chooser import UNTUNED
 from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.ops import OPS
 
@@ -183,7 +183,7 @@ class _Contest:
         for ordered, equal in ((False, True), (True, True), (False, False)):
             with suppress(ValueError):  # there is none
                 of = self.world._chooser.untuned(
-                    self.collective, self.world.size, self.nbytes, ordered, equal
+                    self.collective, self.world.size, self.nbytes, ordered, equal, vendor=False
                 )
                 found += [of] * (of not in found)
         return found

@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
+from ringleader.collectives.tuning import Choice
 from ringleader.csrc.cpu import _engine
-from ringleader.runtime.comm.engine import Engine
+from ringleader.runtime.comm import engine
 from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
+HIERARCHICAL = (
+    64 << 10
+)  # bytes from which an AllReduce across nodes goes through one rank's part of each node
 ADDRESSES = 1 << 46  # bytes of address space for the arenas of all ranks of a node
 
 
@@ -114,7 +118,7 @@ class ShmTransport(MpiTransport):
         self.caller.connect([areas[r] for r in self.ranks])
         self.members = members
         if self.whole:
-            self.engine = Engine(self.caller, self.gone)
+            self.engine = engine.Engine(self.caller, self.gone)
         else:
             self.name, self.max_message = "shm+mpi", MpiTransport.max_message
         self.sending: list[Any] = []
@@ -189,6 +193,17 @@ class ShmTransport(MpiTransport):
         self.data.Barrier()  # nobody looks at another's memory any more
         self.caller.free()
         super().free()
+
+    def untuned(
+        self, collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool
+    ) -> Choice:  # fmt: skip
+        """On one node what suits the engine; across nodes, large arrays are folded inside of each one first."""
+        if self.whole:
+            return engine.untuned(collective, n, nbytes, ordered, equal, vendor)
+        nodes = [tuple(r for r in range(n) if self.nodes[r] == node) for node in dict.fromkeys(self.nodes)]
+        if collective == "allreduce" and nbytes >= HIERARCHICAL and len(nodes) < n and not ordered:
+            return Choice.of("hierarchical", {"groups": tuple(nodes)})
+        return super().untuned(collective, n, nbytes, ordered, equal, vendor)
 
     def over(self, comm: MPI.Intracomm) -> ShmTransport:
         return ShmTransport(comm, self.home, self.membership)

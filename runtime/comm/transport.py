@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from ringleader.runtime.comm.chooser import untuned
 from ringleader.runtime.comm.ops import Op
 
 if TYPE_CHECKING:
-    from ringleader.runtime.comm.call import Call, Chooser
+    from ringleader.collectives.tuning import Choice
+    from ringleader.runtime.comm.call import Call
     from ringleader.runtime.comm.engine import Engine
     from ringleader.runtime.comm.work import InFlight
 
@@ -103,7 +105,6 @@ class Transport(ABC):
     max_message: int = MAX_MESSAGE
     watch_every: int = 1  # turns of a waiting loop between two looks at the control channel
     engine: Engine | None = None  # runs calls natively where it can
-    untuned: Chooser | None = None  # what "auto" asks where nothing is tuned; None: the model in call.py
 
     def isend(self, view: Bytes, peer: int, channel: Channel, whole: bool = False) -> Request:
         """Start sending the bytes of ``view`` (1-d, contiguous), which must stay as they are until done.
@@ -168,6 +169,12 @@ class Transport(ABC):
     @abstractmethod
     def split(self, key: int, color: int | None, order: int) -> Transport | None:
         """After that barrier: the transport of all ranks with this color, ordered by (order, rank)."""
+
+    def untuned(
+        self, collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool
+    ) -> Choice:  # fmt: skip
+        """What "auto" means where nothing is tuned."""
+        return untuned(collective, n, nbytes, ordered, equal, vendor)
 
     def over(self, comm: Any) -> Transport:
         """The same kind of transport for the ranks of an MPI communicator. Collective over them."""

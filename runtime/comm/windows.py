@@ -21,7 +21,6 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 from ringleader.collectives import build
 from ringleader.collectives.tuning import Choice
-from ringleader.runtime.comm import call as calls
 from ringleader.runtime.comm.call import Call, ufunc_of
 from ringleader.runtime.comm.mpi import Membership, MpiTransport
 from ringleader.runtime.comm.transport import ANY, Channel, Request
@@ -192,10 +191,12 @@ class WindowsTransport(MpiTransport):
         self.queue.append(work)
         return work
 
-    def untuned(self, collective: str, n: int, nbytes: int, ordered: bool, equal: bool) -> Choice:
+    def untuned(
+        self, collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool
+    ) -> Choice:  # fmt: skip
         if self.window is not None and collective == "allreduce" and LEAST <= nbytes <= MOST:
             return Choice("two-shot")
-        return calls.untuned(collective, n, nbytes, ordered, equal)
+        return super().untuned(collective, n, nbytes, ordered, equal, vendor)
 
     def conflict(self, channel: Channel, peer: int) -> bool:
         """Somebody may also have shown this call in the window, but another signature of it."""

@@ -10,7 +10,7 @@ import pytest
 from helpers.coded import coded, total
 from ringleader.collectives.tuning import VENDOR, Choice, Key, Range, Table, Timed
 from ringleader.runtime.comm import ArgumentError, cache, spawn
-from ringleader.runtime.comm.call import untuned
+from ringleader.runtime.comm.chooser import untuned
 
 N = 3
 LEADER, RING, TREE = Choice.of("leader", {"servers": 2}), Choice("ring"), Choice("tree")

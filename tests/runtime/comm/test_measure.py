@@ -86,7 +86,7 @@ class World:
     def vendor_suits(self, collective, dtype, op, equal):
         return self.vendor
 
-    def untuned(self, collective, n, nbytes, ordered, equal):
+    def untuned(self, collective, n, nbytes, ordered, equal, vendor):
         return Choice("ring")
 
     def allgather(self):
