@@ -155,10 +155,13 @@ class Caller:
             layout = lay_out("alltoall", told, None, 0, None, self._transport.rank, n)
             return self._ready("alltoall", layout, None, 0, True, AUTO, "alltoall, row counts")
 
-        received, most = known, None
+        received: Sequence[int]
+        most: int | None
         if known is None:
             told = self._run("alltoall", sizes, False)
             received, most = told[:, 0].tolist(), int(told[:, 1].max())
+        else:
+            received, most = known, None
 
         def check() -> Call:
             layout = exchanged(x, out, checked_counts(sent, n, rows(x)), checked_counts(received, n), most)
