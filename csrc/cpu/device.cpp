@@ -150,7 +150,7 @@ void Device::match(Receive& receive, int peer, const Header& header, const char*
 
 // Requests
 
-void Device::start(Send& send) {
+bool Device::start(Send& send) {
     std::lock_guard lock(mutex_);
     for (const Span& span : send.spans) send.total += span.bytes;
     send.number = ++numbers_;
@@ -161,8 +161,7 @@ void Device::start(Send& send) {
         header.position = send.synchronous;
         if (send.synchronous) sends_[send.number] = &send;
         post(send.peer, header, send.spans.data(), send.spans.size());
-        send.done = !send.synchronous;
-        return;
+        return send.done = !send.synchronous;
     }
     size_t there = send.spans.size() == 1 ? arena_.find(send.spans[0].at, send.total) : Arena::kNowhere;
     if (there != Arena::kNowhere) {
@@ -180,6 +179,7 @@ void Device::start(Send& send) {
     }
     if (!send.done) sends_[send.number] = &send;
     post(send.peer, header);
+    return send.done;
 }
 
 bool Device::advance(Send& send) {
