@@ -87,6 +87,8 @@ Arena::~Arena() {
 
 uint64_t Arena::identity() const { return status(fd_).st_ino; }
 
+bool Arena::is_owner() const { return getpid() == owner_; }
+
 size_t Arena::allocate(size_t bytes) {
     const size_t unit = bytes >= kPage ? kPage : kLine;
     if (bytes > size_) throw std::bad_alloc();
@@ -112,7 +114,7 @@ size_t Arena::allocate(size_t bytes) {
 }
 
 void Arena::release(size_t offset) {
-    if (getpid() != owner_) return;  // a forked child: the memory is its parent's
+    if (!is_owner()) return;
     std::lock_guard lock(mutex_);
     auto entry = used_.find(offset);
     if (entry == used_.end()) return;

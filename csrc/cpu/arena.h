@@ -44,6 +44,7 @@ public:
     size_t find(const void* pointer, size_t bytes) const;
     size_t size() const { return size_; }
     int fd() const { return fd_; }
+    bool is_owner() const;  // false in a forked child: the memory is its parent's
     uint64_t identity() const;
 
     static constexpr size_t kNowhere = ~size_t(0);

@@ -180,7 +180,7 @@ void Device::finish(Receive& receive, const Piece& piece) {
 
 // Requests
 
-void Device::start(Send& send) {
+bool Device::start(Send& send) {
     std::lock_guard lock(mutex_);
     for (const Span& span : send.spans) send.total += span.bytes;
     send.number = ++numbers_;
@@ -191,8 +191,7 @@ void Device::start(Send& send) {
         header.position = send.synchronous;
         if (send.synchronous) sends_[send.number] = &send;
         post(send.peer, header, send.spans.data(), send.spans.size());
-        send.done = !send.synchronous;
-        return;
+        return send.done = !send.synchronous;
     }
     size_t there = send.spans.size() == 1 ? arena_.find(send.spans[0].at, send.total) : Arena::kNowhere;
     if (there != Arena::kNowhere) {
@@ -206,6 +205,7 @@ void Device::start(Send& send) {
     }
     if (!send.done) sends_[send.number] = &send;
     post(send.peer, header);
+    return send.done;
 }
 
 bool Device::advance(Send& send) {

@@ -112,7 +112,7 @@ public:
     size_t ring_to(int peer) const { return rings_ + static_cast<size_t>(peer) * sizeof(Ring); }
     void connect(std::vector<Neighbour*> neighbours, const std::vector<size_t>& rings_to_me);
 
-    void start(Send& send);
+    bool start(Send& send);  // complete already?
     void start(Receive& receive);
     // Go on as far as possible; complete? `consume(from, bytes, position)` takes the message's bytes.
     bool advance(Send& send);

@@ -70,7 +70,9 @@ Node::Head& Node::head(int index) const {
     return *reinterpret_cast<Head*>(neighbours_.at(static_cast<size_t>(index))->at(heads_[index]));
 }
 
-void Node::leave() { head(device_.index()).left.store(1, std::memory_order_release); }
+void Node::leave() {
+    if (arena_.is_owner()) head(device_.index()).left.store(1, std::memory_order_release);
+}
 
 bool Node::left(int index) const { return head(index).left.load(std::memory_order_acquire) != 0; }
 

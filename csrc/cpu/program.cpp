@@ -63,8 +63,7 @@ void Run::start(int index) {
             message.send->key = key_;
             message.send->synchronous = synchronous_;
             for (const Place& place : operation.from) message.send->spans.push_back({at(place), place.bytes});
-            device_.start(*message.send);
-            if (!message.send->done) open_.push_back(index);
+            if (!device_.start(*message.send)) open_.push_back(index);
             break;
         case Operation::receive:
             message.receive = std::make_unique<Receive>();

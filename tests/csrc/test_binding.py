@@ -89,3 +89,12 @@ def test_refused(name):
         done.stdout,
         done.stderr,
     )
+
+
+def test_a_forked_child_does_not_leave_for_its_parent():
+    script = "pid = os.fork()\nif not pid:\n    node.leave()\n    os._exit(0)\nos.waitpid(pid, 0)\nprint(node.left(0))\n"
+    script += "node.leave()\nprint(node.left(0))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP + script], text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.stdout == "False\nTrue\n", (done.stdout, done.stderr)
