@@ -19,10 +19,10 @@ from ringleader.runtime.comm.ops import OPS, Op
 from ringleader.runtime.comm.transport import Request
 from ringleader.runtime.comm.work import Placed, place
 
-# What the engine's own messages cost, and the bytes (times ranks) from which two-shot beats one-shot: measured
-# on two cores of a Xeon (bench/RESULTS.md). ``ringleader tune`` measures this machine.
+# What the engine's own messages cost, and the bytes up to which one-shot beats two-shot, on up to 4 ranks (on more,
+# that many times 4 / n): measured on two cores of a Xeon. ``ringleader tune`` measures this machine.
 SHARED = Model(alpha=0.5e-6, beta=1 / 8e9, gamma=1 / 20e9)
-ONE_SHOT = 64 << 10
+ONE_SHOT = 10 << 10
 BUFFERS = {"input": 0, "output": 1, "scratch": 2, STAGE: 3}
 QUICK = (
     "allreduce",
@@ -35,7 +35,7 @@ PLANS = 512  # remembered; the oldest is forgotten
 def untuned(collective: str, n: int, nbytes: int, ordered: bool, equal: bool, vendor: bool = False) -> Choice:
     """What "auto" asks where nothing has been tuned."""
     if collective == "allreduce":
-        return Choice("one-shot" if nbytes * n <= ONE_SHOT else "two-shot")
+        return Choice("one-shot" if nbytes * max(n, 4) <= 4 * ONE_SHOT else "two-shot")
     if collective == "barrier":
         return Choice("one-shot")
     return tuning.choose(collective, n, nbytes, SHARED, ordered, equal, vendor)

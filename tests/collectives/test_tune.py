@@ -165,11 +165,9 @@ def test_several_messages_of_a_rank_start_one_after_the_other():
 
 
 def test_without_a_closed_form_few_ranks_are_counted(monkeypatch):
-    known = find("barrier", "dissemination")
-    monkeypatch.setitem(
-        registry._algorithms, ("barrier", "dissemination"),
-        registry.Algorithm(**{**vars_of(known), "count": None}),
-    )  # fmt: skip
+    for name in ("dissemination", "one-shot"):
+        uncounted = registry.Algorithm(**{**vars_of(find("barrier", name)), "count": None})
+        monkeypatch.setitem(registry._algorithms, ("barrier", name), uncounted)
     choice = Choice.of("dissemination", {})
     assert Model(1.0).predict("barrier", choice, 9, 0).seconds == 4
     assert Model(1.0).predict("barrier", choice, 513, 0) is None

@@ -17,11 +17,22 @@ SANITIZERS = ("thread", "address,undefined")
 RANKS = (1, 2, 3, 5)
 SECONDS = float(os.environ.get("RINGLEADER_STRESS_SECONDS", "3"))
 SEED = int(os.environ.get("RINGLEADER_STRESS_SEED", "1"))
-PARTS = ("arena", "device", "node", "program", "group", "fold", "fold_baseline", "fold_avx2", "fold_avx512")
+PARTS = (
+    "arena",
+    "device",
+    "node",
+    "program",
+    "group",
+    "ways",
+    "fold",
+    "fold_baseline",
+    "fold_avx2",
+    "fold_avx512",
+)
 # One line of the engine made wrong; the sanitizer must tell.
 FAULTS = [
     pytest.param(
-        "thread", "group.cpp", "cell.turn.store(turn, std::memory_order_release)",
+        "thread", "ways.cpp", "cell.turn.store(turn, std::memory_order_release)",
         "cell.turn.store(turn, std::memory_order_relaxed)", "ThreadSanitizer: data race", id="array-shown-too-early",
     ),
     pytest.param(

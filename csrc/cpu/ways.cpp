@@ -1,0 +1,215 @@
+// How calls run: the latency path, the direct AllReduce, and programs.
+#include "group.h"
+
+#include <algorithm>
+
+namespace ringleader {
+
+namespace {
+
+constexpr size_t kBlock = 16 << 10;  // bytes folded at a time, so that a sum in progress stays in the L1 cache
+
+void divide(const Plan& plan, char* at, size_t bytes, int n) {
+    if (plan.type == Type::f32) {
+        auto* x = reinterpret_cast<float*>(at);
+        for (size_t i = 0; i < bytes / sizeof *x; ++i) x[i] /= static_cast<float>(n);
+    } else {
+        auto* x = reinterpret_cast<double*>(at);
+        for (size_t i = 0; i < bytes / sizeof *x; ++i) x[i] /= n;
+    }
+}
+
+// Where rank r's part of `bytes` begins, on a cache line's boundary; rank n's is the end.
+size_t cut(size_t bytes, int r, int n) {
+    return r == n ? bytes : bytes * static_cast<size_t>(r) / static_cast<size_t>(n) / kLine * kLine;
+}
+
+// Asks for lines to be this core's own before it writes to them: other ranks have read them, and taking them back one
+// by one, store by store, would take longer. On processors without the instruction it does nothing.
+inline void claim(const char* at, size_t bytes) {
+#if defined(__x86_64__)
+    for (size_t i = 0; i < bytes; i += kLine) asm volatile("prefetchw %0" : : "m"(at[i]));
+#else
+    (void)at, (void)bytes;
+#endif
+}
+
+// memcpy to lines that other ranks have read.
+void copy_claiming(char* to, const char* from, size_t bytes) {
+    constexpr size_t kAhead = 1024, kStep = 256;
+    claim(to, std::min(bytes, kAhead));
+    size_t at = 0;
+    for (; at + kStep <= bytes; at += kStep) {
+        if (at + kAhead + kStep <= bytes) claim(to + at + kAhead, kStep);
+        std::memcpy(to + at, from + at, kStep);
+    }
+    std::memcpy(to + at, from + at, bytes - at);
+}
+
+// The ranks are not in the same call: wait until the guard gives up.
+[[noreturn]] void disagree(Guard& guard, int rank) {
+    for (Pause pause(guard);;) pause.turn(rank);
+}
+
+}  // namespace
+
+// One-shot: every rank shows its array and folds all of them in rank order. A rank that shows its array for call
+// t + 2 has seen all ranks in call t + 1, so all have done with its array of call t: two cells are enough.
+void Group::small(Job& job, Guard& guard) {
+    const Plan& plan = *job.plan;
+    const uint64_t turn = ++small_turn_;
+    const size_t bytes = plan.count * size_of(plan.type);
+    Area::Cell& cell = mine_->cells[turn % 2];
+    if (bytes) std::memcpy(cell.payload, job.input, bytes);
+    cell.digest = plan.digest;
+    cell.turn.store(turn, std::memory_order_release);
+    const Folder folder = bytes ? find_folder(plan.fold, plan.type) : nullptr;
+    const char* value = areas_[0]->cells[turn % 2].payload;
+    for (int r = 0; r < size_; ++r) {
+        Area::Cell& other = areas_[r]->cells[turn % 2];
+        wait_until([&] { return other.turn.load(std::memory_order_acquire) == turn; }, guard, r);
+        if (other.digest != plan.digest) disagree(guard, r);
+        if (!bytes || r == 0) continue;
+        folder(job.output, value, other.payload, plan.count);
+        value = job.output;
+    }
+    claim(reinterpret_cast<const char*>(&mine_->cells[(turn + 1) % 2]), std::min(16 + bytes, kPage));  // for the next call
+    if (plan.divide) divide(plan, job.output, bytes, size_);
+}
+
+// Two-shot: rank r folds everyone's part r, and everyone gets it.
+void Group::direct(Job& job, Guard& guard) {
+    const Plan& plan = *job.plan;
+    const uint64_t turn = ++direct_turn_;
+    const size_t bytes = plan.count * size_of(plan.type);
+    Area::Announcement& mine = mine_->announced;
+    mine.digest = plan.digest;
+    mine.input = device_.arena().find(job.input, bytes);
+    mine.output = device_.arena().find(job.output, bytes);
+    const bool mine_lie_here = mine.input != Arena::kNowhere && mine.output != Arena::kNowhere;
+    mine.turn.store(turn, std::memory_order_release);
+    if (!mine_lie_here) return staged(job, guard);
+    std::vector<const char*> inputs(size_);
+    std::vector<char*> outputs(size_);
+    for (int r = 0; r < size_; ++r) {
+        const Area::Announcement& other = areas_[r]->announced;
+        wait_until([&] { return other.turn.load(std::memory_order_acquire) == turn; }, guard, r);
+        if (other.digest != plan.digest) disagree(guard, r);
+        if (other.input == Arena::kNowhere || other.output == Arena::kNowhere) return staged(job, guard);
+        inputs[r] = device_.neighbour(members_[r]).at(other.input);
+        outputs[r] = device_.neighbour(members_[r]).at(other.output);
+    }
+    shared(job, guard, inputs, outputs);
+}
+
+void Group::fold_all(const Plan& plan, char* to, const std::vector<const char*>& from, size_t bytes) {
+    const Folder folder = find_folder(plan.fold, plan.type);
+    const size_t count = bytes / size_of(plan.type);
+    folder(to, from[0], from[1], count);
+    for (size_t i = 2; i < from.size(); ++i) folder(to, to, from[i], count);
+    if (plan.divide) divide(plan, to, bytes, size_);
+}
+
+// All arrays lie in arenas: each rank folds its part straight out of them and writes the result into all of them.
+// Nobody else touches that part, so the ranks meet only at the beginning and at the end.
+void Group::shared(Job& job, Guard& guard, const std::vector<const char*>& inputs,
+                   const std::vector<char*>& outputs) {
+    const Plan& plan = *job.plan;
+    const size_t bytes = plan.count * size_of(plan.type);
+    const size_t first = cut(bytes, rank_, size_), last = cut(bytes, rank_ + 1, size_);
+    std::vector<const char*> from(size_);
+    for (size_t at = first; at < last; at += kBlock) {
+        const size_t part = std::min(kBlock, last - at);
+        for (int r = 0; r < size_; ++r) from[r] = inputs[r] + at;
+        fold_all(plan, outputs[0] + at, from, part);
+        for (int r = 1; r < size_; ++r) std::memcpy(outputs[r] + at, outputs[0] + at, part);
+    }
+    mine_->finished.store(direct_turn_, std::memory_order_release);
+    for (int r = 0; r < size_; ++r)
+        wait_until([&] { return areas_[r]->finished.load(std::memory_order_acquire) >= direct_turn_; }, guard, r);
+}
+
+// Some array is private: chunk by chunk, each rank shows the parts that others fold, folds its own part of what
+// all have shown, shows the result, and fetches the others'. The three steps work on successive chunks, so that a
+// rank seldom waits; what is shown stays in the caches, as there are only kDepth chunks of it.
+void Group::staged(Job& job, Guard& guard) {
+    const Plan& plan = *job.plan;
+    const size_t bytes = plan.count * size_of(plan.type);
+    const uint64_t chunks = (bytes + kStage - 1) / kStage, base = chunks_;
+    std::vector<const char*> from(size_);
+    auto length = [&](uint64_t k) { return std::min(kStage, bytes - k * kStage); };
+    auto all = [&](std::atomic<uint64_t> Area::*flag, uint64_t least) {
+        for (int r = 0; r < size_; ++r)
+            wait_until([&] { return (areas_[r]->*flag).load(std::memory_order_acquire) >= least; }, guard, r);
+    };
+    for (uint64_t k = 0; k < chunks + 2; ++k) {
+        if (k < chunks) {
+            const char* array = job.input + k * kStage;
+            char* stage = mine_->stage_in[(base + k) % kDepth];
+            if (base + k >= kDepth) all(&Area::fetched, base + k + 1 - kDepth);
+            const size_t first = cut(length(k), rank_, size_), last = cut(length(k), rank_ + 1, size_);
+            copy_claiming(stage, array, first);
+            copy_claiming(stage + last, array + last, length(k) - last);
+            mine_->staged.store(base + k + 1, std::memory_order_release);
+        }
+        if (k >= 1 && k - 1 < chunks) {
+            const uint64_t c = k - 1;
+            const size_t first = cut(length(c), rank_, size_), last = cut(length(c), rank_ + 1, size_);
+            const char* own = job.input + c * kStage + first;
+            char* array = job.output + c * kStage + first;
+            char* result = mine_->stage_out[(base + c) % kDepth];
+            all(&Area::staged, base + c + 1);
+            for (int r = 0; r < size_; ++r) {
+                if (c == 0 && areas_[r]->announced.digest != plan.digest) disagree(guard, r);
+                from[r] = r == rank_ ? own : areas_[r]->stage_in[(base + c) % kDepth] + first;
+            }
+            for (size_t at = 0; at < last - first; at += kBlock) {
+                const size_t part = std::min(kBlock, last - first - at);
+                fold_all(plan, result + at, from, part);
+                std::memcpy(array + at, result + at, part);
+                for (const char*& operand : from) operand += part;
+            }
+            mine_->reduced.store(base + c + 1, std::memory_order_release);
+        }
+        if (k >= 2) {
+            const uint64_t c = k - 2;
+            for (int i = 1; i < size_; ++i) {
+                const int r = (rank_ + i) % size_;
+                wait_until([&] { return areas_[r]->reduced.load(std::memory_order_acquire) >= base + c + 1; }, guard, r);
+                const size_t first = cut(length(c), r, size_), last = cut(length(c), r + 1, size_);
+                std::memcpy(job.output + c * kStage + first, areas_[r]->stage_out[(base + c) % kDepth], last - first);
+            }
+            mine_->fetched.store(base + c + 1, std::memory_order_release);
+        }
+    }
+    chunks_ = base + chunks;
+}
+
+void Group::program(Job& job, Guard& guard) {
+    const Plan& plan = *job.plan;
+    char* room = workspace(plan.program->scratch + plan.program->stage);
+    std::array<char*, kBuffers> buffers{const_cast<char*>(job.input), job.output, room, room + plan.program->scratch};
+    const uint64_t key = job.number << 32 | plan.digest;
+    Run run(device_, *plan.program, buffers, find_folder(plan.fold, plan.type), size_of(plan.type),
+            context(collective), key, plan.synchronous, members_);
+    if (run.advance()) return;
+    Pause pause(guard);
+    for (size_t moved = run.moved(); !run.advance(); moved = run.moved()) {
+        if (run.moved() != moved) pause.reset();
+        pause.turn(run.missing());
+    }
+}
+
+// Scratch and staging room for programs, in the arena, so that peers read from it without a copy.
+char* Group::workspace(size_t bytes) {
+    if (bytes > workspace_bytes_) {
+        if (workspace_ != Arena::kNowhere) device_.arena().release(workspace_);
+        workspace_ = Arena::kNowhere;
+        workspace_bytes_ = 0;
+        workspace_ = device_.arena().allocate(bytes);
+        workspace_bytes_ = bytes;
+    }
+    return workspace_ == Arena::kNowhere ? nullptr : device_.arena().at(workspace_);
+}
+
+}  // namespace ringleader
