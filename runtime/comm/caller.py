@@ -231,7 +231,11 @@ class Caller:
         for other in list(self._pending):
             if isinstance(other._work, InFlight):
                 other._advance()
-        self._agreement.watch(number, self._engine.awaited(number, missing), waited, self._limit)
+        try:
+            self._agreement.watch(number, self._engine.awaited(number, missing), waited, self._limit)
+        except BaseException:
+            self._give_up()  # here, since a call that the engine recognised has no frame of ours around it
+            raise
 
     def _complete(self, handle: Handle, timeout: float | None) -> None:
         if not isinstance(handle._work, InFlight) and handle._work is not None and not handle._done:
