@@ -70,6 +70,7 @@ int Group::suspect(uint64_t, int hint) {
 
 void Group::run(Job& job, Guard& guard) {
     if (closed_) throw std::runtime_error("an earlier call was given up, so this communicator cannot be used any more");
+    if (!job.input) job.input = job.output;
     try {
         dispatch(job, guard);
     } catch (...) {

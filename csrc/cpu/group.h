@@ -41,7 +41,7 @@ struct Stopped {};
 struct Job {
     std::shared_ptr<const Plan> plan;
     uint64_t number = 0;
-    const char* input = nullptr;  // in place: the same as output
+    const char* input = nullptr;  // the same as output, or null: in place
     char* output = nullptr;
     std::atomic<bool> done{false}, cancelled{false};
     std::atomic<int> missing{-1};

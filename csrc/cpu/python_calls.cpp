@@ -83,7 +83,6 @@ void run(Caller& caller, Job& job) {
 
 std::shared_ptr<Job> make_job(const Signed& plan, uint64_t number, const char* input, char* output) {
     auto job = std::make_shared<Job>();
-    if (!input) input = output;
     job->plan = plan.plan;
     job->number = number;
     job->input = input;
@@ -97,7 +96,7 @@ void call(Caller& caller, const Signed& plan, uint64_t number, const char* input
         Job job;
         job.plan = plan.plan;
         job.number = number;
-        job.input = input ? input : output;
+        job.input = input;
         job.output = output;
         return run(caller, job);
     }

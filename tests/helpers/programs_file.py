@@ -52,7 +52,7 @@ def _cases(collective: str, name: str, n: int) -> list[str]:
 def _compiled(program: Any, count: int) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "_engine", RECORDER)
-        return engine._compiled(program, place(program, count), ITEM)
+        return engine._compiled(place(program, count), ITEM)
 
 
 def _lines(steps: Any, scratch: int, stage: int) -> list[str]:
