@@ -17,16 +17,12 @@ namespace {
 std::mutex own_mutex;
 std::map<int64_t, const Arena*> own_arenas;
 
-int cores() {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 }  // namespace
 
 Node::Node(int index, int size, size_t bytes)
     : arena_(index >= 0 && index < size ? bytes : throw std::invalid_argument("no such rank of a node")), head_(arena_.allocate(sizeof(Head))), device_(arena_, index, size) {
     auto* head = new (arena_.at(head_)) Head{};
+    sched_getaffinity(0, sizeof head->cores, &head->cores);
     head->rings.store(device_.ring_to(0));
     std::lock_guard lock(own_mutex);
     own_arenas[arena_.fd()] = &arena_;
@@ -62,8 +58,11 @@ void Node::connect(const std::vector<Address>& addresses) {
         rings.push_back(head(static_cast<int>(heads_.size()) - 1).rings.load() + mine);
     }
     device_.connect(neighbours, rings);
-    // Ranks that share cores must let each other run.
-    spins_before_yield = static_cast<int>(addresses.size()) <= cores() ? 1000 : 20;
+    // Ranks that share cores must let each other run. A launcher may have given each rank a core of its own.
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    for (int r = 0; r < device_.size(); ++r) CPU_OR(&cores, &cores, &head(r).cores);
+    spins_before_yield = device_.size() <= CPU_COUNT(&cores) ? 1000 : 20;
 }
 
 Node::Head& Node::head(int index) const {

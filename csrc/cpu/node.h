@@ -4,6 +4,7 @@
 #include "device.h"
 
 #include <memory>
+#include <sched.h>
 #include <vector>
 
 namespace ringleader {
@@ -28,6 +29,7 @@ private:
     struct Head {
         std::atomic<uint32_t> left;
         std::atomic<uint64_t> rings;  // offset of the ring to rank 0 of the node
+        cpu_set_t cores;              // that this rank may run on
     };
     Head& head(int index) const;
 
