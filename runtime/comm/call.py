@@ -38,7 +38,7 @@ class Call:
     sizes: Sizes
     buffers: dict[str, NDArray[Any]]
     finish: Callable[[bool], Any]
-    quick: tuple[Any, ...] | None = None
+    quick: tuple[Any, Any, Any] | None = None
 
 
 def choose(

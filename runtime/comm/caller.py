@@ -168,7 +168,7 @@ class Caller:
 
     def _ready(
         self, collective: str, layout: Layout, op: Op | None, root: int, equal: bool,
-        algorithm: str | Schedule, what: str | None, quick: tuple[Any, ...] | None = None,
+        algorithm: str | Schedule, what: str | None, quick: tuple[Any, Any, Any] | None = None,
     ) -> Call:  # fmt: skip
         n = self._transport.size
         suits = algorithm == AUTO and self._transport.vendor_suits(collective, layout.dtype, op, equal)
