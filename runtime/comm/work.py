@@ -46,9 +46,10 @@ class Placed(NamedTuple):
 
 
 @lru_cache(maxsize=128)
-def place(program: Program, sizes: Sizes) -> Placed:
+def place(program: Program, sizes: Sizes, literally: bool = False) -> Placed:
     """Compile for blocks of these sizes. Slot s of k of a block of c elements is elements s*c//k ... .
 
+    ``literally``: one step for each instruction; otherwise what can be is folded as it arrives (see ``arrival``).
     Unequal blocks need a schedule that keeps blocks (see Schedule.keeps_blocks).
     """
     k = program.slots
@@ -62,7 +63,7 @@ def place(program: Program, sizes: Sizes) -> Placed:
 
     steps: list[Step] = []
     numbers: dict[int, int] = {}  # of messages, among the steps
-    arriving = folded_on_arrival(program)
+    arriving = {} if literally else folded_on_arrival(program)
     moved = {reduction: message for (message, _), (reduction, _) in arriving.items()}
     for i, ins in enumerate(program.instructions):
         if i in moved:

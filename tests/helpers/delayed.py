@@ -139,7 +139,7 @@ class Watched(Work):
     def __init__(self, network: Network, program: Program, size: int, given: dict[str, np.ndarray],
                  ufunc: Callable[..., Any]) -> None:  # fmt: skip
         self.late_transport = LateTransport(network, program.rank)
-        super().__init__(self.late_transport, place(program, size), given, ufunc, CHANNEL)
+        super().__init__(self.late_transport, place(program, size, literally=True), given, ufunc, CHANNEL)
         hold = network.hold
         self.held = hold.number if hold is not None and hold.rank == program.rank else None
         self.needing = _waiting_for(program, self.held)
