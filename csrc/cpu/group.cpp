@@ -60,7 +60,7 @@ bool Group::conflict(uint64_t number) const {
     return false;
 }
 
-int Group::suspect(uint64_t, int hint) {
+int Group::suspect(int hint) {
     for (int r = 0; r < size_; ++r)
         if (dead(r)) return r;
     return hint;

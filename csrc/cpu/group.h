@@ -100,8 +100,8 @@ public:
 
     // Has a rank come to this call with another signature?
     bool conflict(uint64_t number) const;
-    // A rank that is gone and that this call cannot do without; `hint` otherwise.
-    int suspect(uint64_t number, int hint);
+    // A rank that has died, which no call can do without; `hint` if none has.
+    int suspect(int hint);
     bool dead(int rank) { return !device_.neighbour(members_[rank]).alive(); }
     void raise_alarm(int rank) { areas_[rank]->alarm.fetch_add(1, std::memory_order_acq_rel); }
     uint64_t alarms() const { return mine_->alarm.load(std::memory_order_acquire); }

@@ -257,10 +257,9 @@ void bind_calls(py::module_& m) {
         })
         .def("signature", &Caller::signature)
         .def("conflict", [](const Caller& caller, uint64_t number) { return caller.group.conflict(number); })
-        .def("suspect", [](Caller& caller, uint64_t number, int hint) { return caller.group.suspect(number, hint); })
+        .def("suspect", [](Caller& caller, int hint) { return caller.group.suspect(hint); })
         .def("close", [](Caller& caller) { caller.group.close(); })
         .def("raise_alarm", [](Caller& caller, int rank) { caller.group.raise_alarm(rank); })
-        .def("alarmed", [](const Caller& caller) { return caller.group.alarms() != caller.seen_alarms; })
         .def("heard", [](Caller& caller) { ++caller.seen_alarms; })
         .def("probe", [](Caller& caller, Group::Purpose purpose) -> py::object {
             int peer;

@@ -116,9 +116,6 @@ void bind_messages(py::module_& m) {
         .def("left", &Node::left)
         .def("dead", &Node::dead)
         .def("progress", [](Node& node) { node.device().progress(); }, py::call_guard<py::gil_scoped_release>())
-        .def("holds", [](Node& node, const py::array& x) {
-            return node.arena().find(x.data(), static_cast<size_t>(x.nbytes())) != Arena::kNowhere;
-        })
         .def("empty", &empty, py::arg("shape"), py::arg("dtype"));
     py::class_<Message>(m, "Message")
         .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool>(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -24,11 +23,8 @@ from ringleader.runtime.comm.work import Placed, place
 SHARED = Model(alpha=0.5e-6, beta=1 / 8e9, gamma=1 / 20e9)
 ONE_SHOT = 10 << 10
 BUFFERS = {"input": 0, "output": 1, "scratch": 2, STAGE: 3}
-QUICK = (
-    "allreduce",
-    "broadcast",
-    "barrier",
-)  # with one operation or root at most, so recognised by three things
+# Calls with one operation or root at most, so recognised by three things.
+QUICK = ("allreduce", "broadcast", "barrier")
 PLANS = 512  # remembered; the oldest is forgotten
 
 
@@ -78,8 +74,8 @@ class EngineCalls(Calls):
 class Engine:
     """One communicator's calls. ``caller``: the native group, connected to its peers."""
 
-    def __init__(self, caller: Any, gone: Callable[[], set[int]]) -> None:
-        self.caller, self.gone = caller, gone
+    def __init__(self, caller: Any) -> None:
+        self.caller = caller
         self.calls = EngineCalls(caller)
         self._known = {name: _engine.Quick(caller) for name in QUICK}
         self.quick = {name: known.call for name, known in self._known.items()}
@@ -117,7 +113,7 @@ class Engine:
 
     def awaited(self, number: int, missing: int) -> Awaited:
         """Call ``number`` has been waiting for some milliseconds, for rank ``missing`` (or for several)."""
-        return Awaited(self, number, int(self.caller.suspect(number, missing)))
+        return Awaited(self, number, int(self.caller.suspect(missing)))
 
     def is_deserted(self, number: int, rank: int) -> bool:
         """Has this call waited for this rank, which is gone, for two looks in a row? In between, all that the

@@ -21,9 +21,8 @@ from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
-HIERARCHICAL = (
-    64 << 10
-)  # bytes from which an AllReduce across nodes goes through one rank's part of each node
+# Bytes from which an AllReduce across nodes folds inside of each node first.
+HIERARCHICAL = 64 << 10
 ADDRESSES = 1 << 46  # bytes of address space for the arenas of all ranks of a node
 
 
@@ -118,7 +117,7 @@ class ShmTransport(MpiTransport):
         self.caller.connect([areas[r] for r in self.ranks])
         self.members = members
         if self.whole:
-            self.engine = engine.Engine(self.caller, self.gone)
+            self.engine = engine.Engine(self.caller)
         else:
             self.name, self.max_message = "shm+mpi", MpiTransport.max_message
         self.sending: list[Any] = []
