@@ -48,6 +48,8 @@ class Browser:
         """The size of the page's view, whatever the window has around it."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        # The page hears of it with its next frame, so the frame after that one shows what it made of it.
+        self.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
     def run(self, script: str, *given: Any) -> Any:
         return self.driver.execute_script(f"return {script}", *given)

@@ -50,3 +50,13 @@ def world():
     dist.init_process_group("ringleader", timeout=LIMIT)
     yield dist
     dist.destroy_process_group()
+
+
+@pytest.fixture
+def rank(world):
+    return world.get_rank()
+
+
+@pytest.fixture
+def n(world):
+    return world.get_world_size()

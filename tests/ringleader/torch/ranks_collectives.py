@@ -26,16 +26,6 @@ some_dtypes = pytest.mark.parametrize(
 all_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-@pytest.fixture
-def rank(world):
-    return world.get_rank()
-
-
-@pytest.fixture
-def n(world):
-    return world.get_world_size()
-
-
 def exact(dtype):
     """Where to fold without rounding."""
     return torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else torch.int64

@@ -13,16 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 BUCKET = 0.01  # MiB: several buckets even for these small models
 
 
-@pytest.fixture
-def rank(world):
-    return world.get_rank()
-
-
-@pytest.fixture
-def n(world):
-    return world.get_world_size()
-
-
 @pytest.fixture(scope="module")
 def gloo(world):
     return world.new_group(backend="gloo", timeout=timedelta(seconds=30))

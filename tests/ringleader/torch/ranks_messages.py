@@ -7,16 +7,6 @@ from helpers.coded_tensors import DTYPES, coded, exactly, laid_out
 LARGE = 1 << 20  # elements: more than any MPI sends before the receiver has come
 
 
-@pytest.fixture
-def rank(world):
-    return world.get_rank()
-
-
-@pytest.fixture
-def n(world):
-    return world.get_world_size()
-
-
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_around_a_ring(world, rank, n, dtype):
     for shape in [(), (0,), (13,), (3, 4)]:

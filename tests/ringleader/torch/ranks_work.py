@@ -4,7 +4,6 @@ Order is forced by keys in PyTorch's store, not by the clock: a rank that must c
 another sets once it has seen that the call is under way.
 """
 
-import threading
 from datetime import timedelta
 
 import pytest
@@ -12,16 +11,6 @@ import torch
 from helpers.coded_tensors import exactly
 
 NUMBERS = iter(range(1_000_000))  # equal on all ranks, since all run the same tests
-
-
-@pytest.fixture
-def rank(world):
-    return world.get_rank()
-
-
-@pytest.fixture
-def n(world):
-    return world.get_world_size()
 
 
 @pytest.fixture
@@ -78,18 +67,22 @@ def test_a_future_of_a_call_that_is_complete(world, n):
     assert work.get_future().wait() == [x]
 
 
-def test_a_callback_may_wait_for_other_calls(world, rank, n):
-    """Gradient compression (PowerSGD) does; here also for a call that was started before the callback ran."""
-    second, started = [], threading.Event()
+def test_a_callback_may_wait_for_other_calls(world, rank, n, gate):
+    """Gradient compression (PowerSGD) does. On rank 0 it surely runs on the thread that completed the call; on the
+    others the call may be complete before it has a callback, which then runs at once."""
+    opened, wait_for_it = gate
+    if rank != 0:
+        wait_for_it()
+    first = world.all_reduce(torch.ones(10), async_op=True)
+    second = world.all_reduce(x := torch.ones(10), async_op=True)
 
     def callback(future):
-        started.wait(30)
-        second[0].wait()
+        second.wait()
         return world.all_reduce(future.value()[0], async_op=True).get_future().wait()[0]
 
-    chained = world.all_reduce(torch.ones(10), async_op=True).get_future().then(callback)
-    second.append(world.all_reduce(x := torch.ones(10), async_op=True))
-    started.set()
+    chained = first.get_future().then(callback)
+    if rank == 0:
+        opened()
     exactly(chained.wait(), torch.full((10,), float(n * n)))
     exactly(x, torch.full((10,), float(n)))
 
