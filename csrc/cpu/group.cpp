@@ -11,7 +11,7 @@ Group::Group(Device& device, uint32_t context, int rank, std::vector<int> member
         if (member < 0 || member >= device.size()) throw std::invalid_argument("a member that is no rank of the node");
     if (rank < 0 || rank >= size_) throw std::invalid_argument("the rank is no member of its group");
     mine_ = reinterpret_cast<Area*>(device.arena().at(area_));
-    std::memset(static_cast<void*>(mine_), 0, offsetof(Area, stage_in));
+    std::memset(static_cast<void*>(mine_), 0, offsetof(Area, blocks));
 }
 
 void Group::connect(const std::vector<size_t>& areas) {

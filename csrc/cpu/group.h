@@ -17,7 +17,7 @@ namespace ringleader {
 
 constexpr size_t kSmall = 64 << 10;   // bytes a rank may show at once on the latency path
 constexpr size_t kStage = 128 << 10;  // bytes of one chunk of the direct AllReduce, staged
-constexpr size_t kDepth = 4;          // chunks under way at once
+constexpr size_t kDepth = 3;          // chunks under way at once
 constexpr size_t kBoard = 8;          // calls whose signatures a rank shows
 
 // How a call runs. The first two are what their schedules' programs do, in the same order of folds, with fewer
@@ -48,17 +48,16 @@ struct Job {
     std::string error;
 };
 
-// What a rank of a group keeps in its arena. Only its owner writes here, but for `alarm` and, in a direct
-// AllReduce, results into arrays that lie in arenas themselves.
+// What a rank of a group keeps in its arena. Only its owner writes here, but for `alarm` and the results in
+// `blocks`; in a direct AllReduce of arrays that lie in arenas themselves, others write results into these.
 struct Area {
     alignas(kLine) std::atomic<uint64_t> alarm;  // reports that other ranks have sent to this one
     struct Entry {
         std::atomic<uint64_t> number, digest;  // number: of the call, from 1 on
     };
     alignas(kLine) Entry board[kBoard];
-    alignas(kLine) std::atomic<uint64_t> staged;    // chunks that others may fold
-    alignas(kLine) std::atomic<uint64_t> reduced;   // chunks whose results others may fetch
-    alignas(kLine) std::atomic<uint64_t> fetched;   // chunks of which this rank has all it needs
+    alignas(kLine) std::atomic<uint64_t> laid_out;  // chunks that others may fold
+    alignas(kLine) std::atomic<uint64_t> folded;    // chunks whose results lie in the others' blocks
     alignas(kLine) std::atomic<uint64_t> finished;  // direct calls in which this rank has stopped touching others
     struct alignas(kLine) Announcement {
         std::atomic<uint64_t> turn;  // number of the direct call, from 1 on
@@ -69,8 +68,7 @@ struct Area {
         uint64_t digest;
         char payload[kSmall];
     } cells[2];
-    alignas(kLine) char stage_in[kDepth][kStage];
-    alignas(kLine) char stage_out[kDepth][kStage];
+    alignas(kLine) char blocks[kDepth][kStage];
 };
 
 class Group {
@@ -117,6 +115,11 @@ private:
     void direct(Job& job, Guard& guard);
     void shared(Job& job, Guard& guard, const std::vector<const char*>& inputs, const std::vector<char*>& outputs);
     void staged(Job& job, Guard& guard);
+    void lay_out(Job& job, uint64_t c);
+    void fold_part(Job& job, uint64_t c, Guard& guard);
+    void take_in(Job& job, uint64_t c, Guard& guard);
+    char* block(int rank, uint64_t c);
+    void await_all(std::atomic<uint64_t> Area::*flag, uint64_t least, Guard& guard);
     void fold_all(const Plan& plan, char* to, const std::vector<const char*>& from, size_t bytes);
     void program(Job& job, Guard& guard);
     char* workspace(size_t bytes);

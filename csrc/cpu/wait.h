@@ -47,12 +47,12 @@ public:
 
     void turn(int missing) {
         ++turns_;
-        if (turns_ == kShort) guard_.settle();
-        if (turns_ <= spins_) return relax();
-        if (turns_ < kShort) {  // yielding is not short either
-            guard_.settle();
-            turns_ += kShort;
+        if (turns_ <= spins_) {
+            if (turns_ == kShort) guard_.settle();
+            return relax();
         }
+        if (turns_ < kShort) turns_ += kYield;  // takes longer than a spin
+        if (turns_ >= kShort) guard_.settle();
         if (turns_ % 16 == 0) guard_.peek();
         if (turns_ <= spins_ + kShort + kYields) {
             sched_yield();
@@ -71,7 +71,8 @@ public:
     }
 
 private:
-    static constexpr int kShort = 40;     // spins, about 2 us: with Python's lock held, if it is
+    static constexpr int kShort = 40;     // spins, about 2 us (or some yields): with Python's lock held, if it is
+    static constexpr int kYield = 10;     // spins that take as long as letting another rank run
     static constexpr int kYields = 2000;  // before sleeping
 
     Guard& guard_;

@@ -7,7 +7,7 @@ namespace ringleader {
 
 namespace {
 
-constexpr size_t kBlock = 16 << 10;  // bytes folded at a time, so that a sum in progress stays in the L1 cache
+constexpr size_t kBite = 4 << 10;  // bytes folded at a time, so that a sum in progress stays in the L1 cache
 
 void divide(const Plan& plan, char* at, size_t bytes, int n) {
     if (plan.type == Type::f32) {
@@ -34,13 +34,13 @@ inline void claim(const char* at, size_t bytes) {
 #endif
 }
 
-// memcpy to lines that other ranks have read.
-void copy_claiming(char* to, const char* from, size_t bytes) {
+// memcpy out of lines that others have written and this rank will write next.
+void copy_claiming(char* to, char* from, size_t bytes) {
     constexpr size_t kAhead = 1024, kStep = 256;
-    claim(to, std::min(bytes, kAhead));
+    claim(from, std::min(bytes, kAhead));
     size_t at = 0;
     for (; at + kStep <= bytes; at += kStep) {
-        if (at + kAhead + kStep <= bytes) claim(to + at + kAhead, kStep);
+        if (at + kAhead + kStep <= bytes) claim(from + at + kAhead, kStep);
         std::memcpy(to + at, from + at, kStep);
     }
     std::memcpy(to + at, from + at, bytes - at);
@@ -118,8 +118,8 @@ void Group::shared(Job& job, Guard& guard, const std::vector<const char*>& input
     const size_t bytes = plan.count * size_of(plan.type);
     const size_t first = cut(bytes, rank_, size_), last = cut(bytes, rank_ + 1, size_);
     std::vector<const char*> from(size_);
-    for (size_t at = first; at < last; at += kBlock) {
-        const size_t part = std::min(kBlock, last - at);
+    for (size_t at = first; at < last; at += kBite) {
+        const size_t part = std::min(kBite, last - at);
         for (int r = 0; r < size_; ++r) from[r] = inputs[r] + at;
         fold_all(plan, outputs[0] + at, from, part);
         for (int r = 1; r < size_; ++r) std::memcpy(outputs[r] + at, outputs[0] + at, part);
@@ -129,60 +129,83 @@ void Group::shared(Job& job, Guard& guard, const std::vector<const char*>& input
         wait_until([&] { return areas_[r]->finished.load(std::memory_order_acquire) >= direct_turn_; }, guard, r);
 }
 
-// Some array is private: chunk by chunk, each rank shows the parts that others fold, folds its own part of what
-// all have shown, shows the result, and fetches the others'. The three steps work on successive chunks, so that a
-// rank seldom waits; what is shown stays in the caches, as there are only kDepth chunks of it.
+// Some array is private. Chunk by chunk, each rank lays what others fold into its block, folds its own part of the
+// chunk out of all blocks, writes the result over what it has folded, and takes the others' results out of its block.
+// So a cache line travels twice, each time together with the right to write to it: what its owner lays into it next
+// then costs no third journey. The three steps work on successive chunks, so that a rank seldom waits.
 void Group::staged(Job& job, Guard& guard) {
-    const Plan& plan = *job.plan;
-    const size_t bytes = plan.count * size_of(plan.type);
-    const uint64_t chunks = (bytes + kStage - 1) / kStage, base = chunks_;
-    std::vector<const char*> from(size_);
-    auto length = [&](uint64_t k) { return std::min(kStage, bytes - k * kStage); };
-    auto all = [&](std::atomic<uint64_t> Area::*flag, uint64_t least) {
-        for (int r = 0; r < size_; ++r)
-            wait_until([&] { return (areas_[r]->*flag).load(std::memory_order_acquire) >= least; }, guard, r);
-    };
+    const size_t bytes = job.plan->count * size_of(job.plan->type);
+    const uint64_t chunks = (bytes + kStage - 1) / kStage;
     for (uint64_t k = 0; k < chunks + 2; ++k) {
-        if (k < chunks) {
-            const char* array = job.input + k * kStage;
-            char* stage = mine_->stage_in[(base + k) % kDepth];
-            if (base + k >= kDepth) all(&Area::fetched, base + k + 1 - kDepth);
-            const size_t first = cut(length(k), rank_, size_), last = cut(length(k), rank_ + 1, size_);
-            copy_claiming(stage, array, first);
-            copy_claiming(stage + last, array + last, length(k) - last);
-            mine_->staged.store(base + k + 1, std::memory_order_release);
-        }
-        if (k >= 1 && k - 1 < chunks) {
-            const uint64_t c = k - 1;
-            const size_t first = cut(length(c), rank_, size_), last = cut(length(c), rank_ + 1, size_);
-            const char* own = job.input + c * kStage + first;
-            char* array = job.output + c * kStage + first;
-            char* result = mine_->stage_out[(base + c) % kDepth];
-            all(&Area::staged, base + c + 1);
-            for (int r = 0; r < size_; ++r) {
-                if (c == 0 && areas_[r]->announced.digest != plan.digest) disagree(guard, r);
-                from[r] = r == rank_ ? own : areas_[r]->stage_in[(base + c) % kDepth] + first;
-            }
-            for (size_t at = 0; at < last - first; at += kBlock) {
-                const size_t part = std::min(kBlock, last - first - at);
-                fold_all(plan, result + at, from, part);
-                std::memcpy(array + at, result + at, part);
-                for (const char*& operand : from) operand += part;
-            }
-            mine_->reduced.store(base + c + 1, std::memory_order_release);
-        }
-        if (k >= 2) {
-            const uint64_t c = k - 2;
-            for (int i = 1; i < size_; ++i) {
-                const int r = (rank_ + i) % size_;
-                wait_until([&] { return areas_[r]->reduced.load(std::memory_order_acquire) >= base + c + 1; }, guard, r);
-                const size_t first = cut(length(c), r, size_), last = cut(length(c), r + 1, size_);
-                std::memcpy(job.output + c * kStage + first, areas_[r]->stage_out[(base + c) % kDepth], last - first);
-            }
-            mine_->fetched.store(base + c + 1, std::memory_order_release);
-        }
+        if (k < chunks) lay_out(job, k);
+        if (k >= 1 && k - 1 < chunks) fold_part(job, k - 1, guard);
+        if (k >= 2) take_in(job, k - 2, guard);
     }
-    chunks_ = base + chunks;
+    chunks_ += chunks;
+}
+
+// Chunk c of an array of `bytes`: where it begins, and where part r of it begins within.
+struct Chunk {
+    Chunk(const Plan& plan, uint64_t c, int n)
+        : start(c * kStage), length(std::min(kStage, plan.count * size_of(plan.type) - start)), n(n) {}
+    size_t part(int r) const { return cut(length, r, n); }
+
+    size_t start, length;
+    int n;
+};
+
+char* Group::block(int rank, uint64_t c) { return areas_[rank]->blocks[(chunks_ + c) % kDepth]; }
+
+void Group::await_all(std::atomic<uint64_t> Area::*flag, uint64_t least, Guard& guard) {
+    for (int r = 0; r < size_; ++r)
+        wait_until([&] { return (areas_[r]->*flag).load(std::memory_order_acquire) >= least; }, guard, r);
+}
+
+void Group::lay_out(Job& job, uint64_t c) {
+    const Chunk chunk(*job.plan, c, size_);
+    const char* array = job.input + chunk.start;
+    const size_t first = chunk.part(rank_), last = chunk.part(rank_ + 1);
+    std::memcpy(block(rank_, c), array, first);
+    std::memcpy(block(rank_, c) + last, array + last, chunk.length - last);
+    mine_->laid_out.store(chunks_ + c + 1, std::memory_order_release);
+}
+
+void Group::fold_part(Job& job, uint64_t c, Guard& guard) {
+    const Plan& plan = *job.plan;
+    const Chunk chunk(plan, c, size_);
+    const size_t first = chunk.part(rank_), last = chunk.part(rank_ + 1);
+    await_all(&Area::laid_out, chunks_ + c + 1, guard);
+    for (int r = 0; r < size_; ++r)
+        if (areas_[r]->announced.digest != plan.digest) disagree(guard, r);
+    std::vector<const char*> from(size_);
+    std::vector<char*> others;
+    for (int r = 0; r < size_; ++r)
+        if (r != rank_) others.push_back(block(r, c));
+    auto claim_others = [&](size_t at) {
+        if (at < last)
+            for (char* other : others) claim(other + at, std::min(kBite, last - at));
+    };
+    claim_others(first);
+    for (size_t at = first; at < last; at += kBite) {
+        const size_t bite = std::min(kBite, last - at);
+        claim_others(at + kBite);
+        for (int r = 0; r < size_; ++r) from[r] = (r == rank_ ? job.input + chunk.start : block(r, c)) + at;
+        // Over the operand that is read first, since in place the own one may be needed last.
+        fold_all(plan, others[0] + at, from, bite);
+        for (size_t i = 1; i < others.size(); ++i) std::memcpy(others[i] + at, others[0] + at, bite);
+        std::memcpy(job.output + chunk.start + at, others[0] + at, bite);
+    }
+    mine_->folded.store(chunks_ + c + 1, std::memory_order_release);
+}
+
+void Group::take_in(Job& job, uint64_t c, Guard& guard) {
+    const Chunk chunk(*job.plan, c, size_);
+    for (int i = 1; i < size_; ++i) {
+        const int r = (rank_ + i) % size_;
+        wait_until([&] { return areas_[r]->folded.load(std::memory_order_acquire) >= chunks_ + c + 1; }, guard, r);
+        const size_t first = chunk.part(r), last = chunk.part(r + 1);
+        copy_claiming(job.output + chunk.start + first, block(rank_, c) + first, last - first);
+    }
 }
 
 void Group::program(Job& job, Guard& guard) {
