@@ -25,6 +25,7 @@ _communicators.queue_of(COMM_SELF)
 
 
 def Finalize() -> None:
-    """Terminate MPI, once all ranks are through with their collectives."""
-    _finish()
-    _mpi.Finalize()
+    """Terminate MPI, once all ranks are through with their collectives. Where a rank has died, MPI is left alone: it
+    would wait for that rank."""
+    if _finish():
+        _mpi.Finalize()

@@ -192,36 +192,43 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
 
 
 def _finish_mpi(world: Communicator, transport: Any) -> None:
-    """At exit: wait until all ranks are through, so that nobody waits for one that has left silently."""
+    """At exit."""
+    _see_through(world, transport)
+    if transport.dead():
+        _end_without_mpi()
+
+
+def _see_through(world: Communicator, transport: Any) -> None:
+    """Wait until all ranks are through, so that nobody waits for one that has left silently."""
     try:
         world._drain()
         transport.leave()
         _stay(world, "has finished")
     except BaseException as error:
         _abort_job(type(error), error, error.__traceback__)
-    if transport.dead():
-        _end_without_mpi()
 
 
 def _end_without_mpi() -> None:
-    """A rank has died and this one has come through. MPI_Finalize would wait for the dead one for ever, but in
-    Open MPI, which knows better."""
-    from mpi4py import MPI
-
-    if "Open MPI" not in MPI.Get_library_version():
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    """A rank has died and this one has come through. MPI_Finalize would wait for the dead one for ever: always in
+    MPICH, and now and then in Open MPI, even when it knows of the death."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
-def finish() -> None:
+def finish() -> bool:
     """What happens at the end of a rank under mpirun, now: wait until all ranks are through with their calls. To
-    be called by who ends MPI before Python ends."""
+    be called by who ends MPI before Python ends; False: who must not, since a rank has died."""
     atexit.unregister(_finish_mpi)
-    world = init()
-    if hasattr(world._transport, "membership"):
-        _finish_mpi(world, world._transport)
+    transport = init()._transport
+    if not hasattr(transport, "membership"):
+        return True
+    _see_through(init(), transport)
+    if not transport.dead():
+        return True
+    atexit.register(_end_without_mpi)
+    return False
 
 
 def _stay(world: Communicator, state: str) -> None:

@@ -217,9 +217,12 @@ def test_a_call_moves_on_while_its_rank_does_something_else(job):
     script = """
 from mpi4py import MPI
 x = np.full(300_000, rank + 1.0)
-handle = world.allreduce(x, async_op=True, algorithm=sys.argv[1] if len(sys.argv) > 1 else "ring")
+handle = world.allreduce(x, async_op=True, algorithm=ALGORITHM)
 if rank == 0:
     MPI.COMM_WORLD.recv(source=1)
+    end = time.monotonic() + 20
+    while not handle.test() and time.monotonic() < end:  # its own result may come a moment after rank 1's
+        time.sleep(0.001)
     assert handle.test()
 else:
     handle.wait()
@@ -228,7 +231,7 @@ handle.wait()
 assert (x == 3).all()
 """
     for algorithm in ("ring", "two-shot", "one-shot"):
-        job(2, script.replace('sys.argv[1] if len(sys.argv) > 1 else "ring"', repr(algorithm)), seconds=40)
+        job(2, script.replace("ALGORITHM", repr(algorithm)), seconds=40)
 
 
 def test_other_threads_run_while_a_rank_waits(job):
