@@ -25,7 +25,7 @@ BUDGET = 0.02  # seconds that one measurement of an entry should last
 # Calls that take less are timed in batches that take about so long: many turns of ranks that share a core, since a
 # batch counts as its slowest rank's, which in a short one is the rank whose turn came last.
 SHORT = 200e-6
-FEWEST, MOST, PARTS = 3, 400, 6  # samples of a measurement; parts in which they are taken
+FEWEST, MOST, PARTS = 3, 400, 6  # samples of a part, and of a measurement; parts in which they are taken
 COPY_BUDGET = 0.03  # longer than a time slice, as there may be more processes than cores
 COPIED_FROM = 64 << 10  # bytes; the copying of less measures numpy's call, not the memory
 ALONE_SAMPLES, ALONE_BATCH = 200, 50
@@ -118,7 +118,7 @@ class Entry:
 def paced(seconds: float) -> tuple[int, int]:
     """Samples, and calls in each, for a call that takes about so long."""
     batch = max(1, math.ceil(SHORT / seconds))
-    return min(MOST, max(FEWEST, int(BUDGET / (seconds * batch)))), batch
+    return max(FEWEST, int(BUDGET / (seconds * batch))), batch
 
 
 @dataclass
