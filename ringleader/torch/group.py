@@ -36,6 +36,11 @@ class ProcessGroup(dist.ProcessGroup):
     def getBackendName(self) -> str:
         return "ringleader"
 
+    def _get_backend(self, device: torch.device) -> ProcessGroup:
+        """What carries out calls on tensors of ``device``: this group is its own backend. PyTorch asks, e.g. whether
+        it batches messages (``supports_coalescing``)."""
+        return self
+
     @property
     def group_name(self) -> str:  # by which functional collectives find the group
         return self._name
