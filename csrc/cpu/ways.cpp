@@ -125,8 +125,7 @@ void Group::shared(Job& job, Guard& guard, const std::vector<const char*>& input
         for (int r = 1; r < size_; ++r) std::memcpy(outputs[r] + at, outputs[0] + at, part);
     }
     mine_->finished.store(direct_turn_, std::memory_order_release);
-    for (int r = 0; r < size_; ++r)
-        wait_until([&] { return areas_[r]->finished.load(std::memory_order_acquire) >= direct_turn_; }, guard, r);
+    await_all(&Area::finished, direct_turn_, guard);
 }
 
 // Some array is private. Chunk by chunk, each rank lays what others fold into its block, folds its own part of the
