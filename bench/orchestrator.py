@@ -24,7 +24,7 @@ from ringleader.bench.patterns import PATTERNS, elements, larger_buffer
 BUDGET = 0.02  # seconds that one measurement of an entry should last
 # Calls that take less are timed in batches that take about so long: many turns of ranks that share a core, since a
 # batch counts as its slowest rank's, which in a short one is the rank whose turn came last.
-SHORT = 200e-6
+SHORT = 1e-3
 FEWEST, MOST, PARTS = 3, 400, 6  # samples of a part, and of a measurement; parts in which they are taken
 COPY_BUDGET = 0.03  # longer than a time slice, as there may be more processes than cores
 COPIED_FROM = 64 << 10  # bytes; the copying of less measures numpy's call, not the memory

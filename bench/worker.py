@@ -89,6 +89,9 @@ class Ringleader:
         world, here = self.world, self.rank == 0
         how: dict[str, Any] = {} if algorithm == "auto" else {"algorithm": algorithm}
         to = how if x is out else {"out": out, **how}
+        if collective == "allreduce" and not how and x is not out:
+            allreduce = world.allreduce
+            return lambda: allreduce(x, out=out)  # partial would make a dictionary in every call
         calls: dict[str, Call] = {
             "allreduce": partial(world.allreduce, x, **to),
             "broadcast": partial(world.broadcast, x, **how),

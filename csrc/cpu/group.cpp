@@ -110,14 +110,10 @@ private:
 
 }  // namespace
 
-bool Group::idle() {
-    std::lock_guard lock(mutex_);
-    return queue_.empty();
-}
-
 void Group::submit(std::shared_ptr<Job> job) {
     std::lock_guard lock(mutex_);
     queue_.push_back(std::move(job));
+    queued_.fetch_add(1, std::memory_order_relaxed);
     if (!thread_.joinable()) thread_ = std::thread(&Group::work, this);
     changed_.notify_all();
 }
@@ -141,6 +137,7 @@ void Group::work() {
         lock.lock();
         job->done.store(true, std::memory_order_release);
         queue_.pop_front();
+        queued_.fetch_sub(1, std::memory_order_release);
         changed_.notify_all();
     }
 }

@@ -26,7 +26,8 @@ enum class Way : uint8_t { small, direct, program };
 
 struct Plan {
     Way way = Way::program;
-    uint64_t digest = 0;  // of the call's signature
+    std::string text;     // the call's signature, for error messages
+    uint64_t digest = 0;  // of it
     Type type = Type::u8;
     Fold fold = Fold::sum;
     size_t count = 0;        // elements (small, direct)
@@ -90,7 +91,7 @@ public:
     void submit(std::shared_ptr<Job> job);      // to the group's thread, behind all others
     void await(Job& job, Guard& guard);         // until `done`; std::runtime_error if it failed there
     void stop(Job& job);                        // returns when this rank touches its arrays no more
-    bool idle();
+    bool idle() const { return !queued_.load(std::memory_order_acquire); }
     // No more calls: after one that was given up, they would not match the other ranks'. An exception out of `run`
     // closes the group too.
     void close() { closed_ = true; }
@@ -139,6 +140,7 @@ private:
     std::mutex mutex_;
     std::condition_variable changed_;
     std::deque<std::shared_ptr<Job>> queue_;  // its front is running
+    std::atomic<size_t> queued_{0};           // jobs there, for who does not want to wait for the lock
     bool closing_ = false;
     std::thread thread_;
 };

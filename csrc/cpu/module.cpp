@@ -54,4 +54,5 @@ PYBIND11_MODULE(_engine, m) {
     });
     bind_messages(m);
     bind_calls(m);
+    bind_quick(m);
 }

@@ -19,12 +19,6 @@ Fold fold_named(const std::string& name);
 
 constexpr size_t kHistory = 256;  // calls whose signatures are remembered
 
-// A plan, and its signature in words for error messages.
-struct Signed {
-    std::shared_ptr<const Plan> plan;
-    std::shared_ptr<const std::string> text;
-};
-
 // A group as Python sees it: it also counts calls and remembers what they were.
 class Caller {
 public:
@@ -80,7 +74,11 @@ private:
     std::chrono::steady_clock::time_point start_{};
 };
 
+// Blocking. Behind other calls that are still under way, it is one of them, so that the order stays.
+void call(Caller& caller, const std::shared_ptr<const Plan>& plan, uint64_t number, const char* input, char* output);
+
 void bind_messages(py::module_& m);
 void bind_calls(py::module_& m);
+void bind_quick(py::module_& m);
 
 }  // namespace ringleader

@@ -56,11 +56,12 @@ std::shared_ptr<Program> make_program(const std::vector<Step>& steps, size_t scr
     return program;
 }
 
-Signed make_plan(const std::string& way, uint64_t digest, const std::string& text, const std::string& type,
+std::shared_ptr<Plan> make_plan(const std::string& way, uint64_t digest, const std::string& text, const std::string& type,
                  const std::string& fold, size_t count, bool divide, bool synchronous,
                  std::shared_ptr<Program> program) {
     auto plan = std::make_shared<Plan>();
     plan->way = way == "small" ? Way::small : way == "direct" ? Way::direct : Way::program;
+    plan->text = text;
     plan->digest = digest;
     plan->type = type_named(type);
     plan->fold = fold_named(fold);
@@ -72,7 +73,7 @@ Signed make_plan(const std::string& way, uint64_t digest, const std::string& tex
     if (plan->way == Way::small && count * size_of(plan->type) > kSmall)
         throw std::invalid_argument("too large for the latency path");
     if (!find_folder(plan->fold, plan->type)) throw std::invalid_argument(fold + " of " + type);
-    return {plan, std::make_shared<std::string>(text)};
+    return plan;
 }
 
 void run(Caller& caller, Job& job) {
@@ -81,20 +82,39 @@ void run(Caller& caller, Job& job) {
     caller.group.run(job, guard);
 }
 
-std::shared_ptr<Job> make_job(const Signed& plan, uint64_t number, const char* input, char* output) {
+std::shared_ptr<Job> make_job(const std::shared_ptr<const Plan>& plan, uint64_t number, const char* input, char* output) {
     auto job = std::make_shared<Job>();
-    job->plan = plan.plan;
+    job->plan = plan;
     job->number = number;
     job->input = input;
     job->output = output;
     return job;
 }
 
-// Blocking. Behind other calls that are still under way, it is one of them, so that the order stays.
-void call(Caller& caller, const Signed& plan, uint64_t number, const char* input, char* output) {
+// The array's memory, of which `needed` bytes are used. Python has checked shapes; this is the last line of defence.
+char* data(const py::object& x, size_t needed) {
+    if (x.is_none() && !needed) return nullptr;
+    if (!py::isinstance<py::array>(x)) throw py::type_error("the engine needs a numpy array");
+    const auto array = py::reinterpret_borrow<py::array>(x);
+    if (!(array.flags() & py::array::c_style) || static_cast<size_t>(array.nbytes()) < needed)
+        throw std::invalid_argument("the engine needs a contiguous array of " + std::to_string(needed) + " bytes");
+    return static_cast<char*>(py::detail::array_proxy(x.ptr())->data);
+}
+
+std::pair<char*, char*> buffers(const Caller& caller, const std::shared_ptr<const Plan>& plan, const py::object& input,
+                                const py::object& output) {
+    const Program* program = plan->program.get();
+    if (!program) return {nullptr, data(output, plan->count * size_of(plan->type))};
+    if (program->ranks > caller.group.size()) throw std::invalid_argument("the program is for more ranks");
+    return {data(input, program->input), data(output, program->output)};
+}
+
+}  // namespace
+
+void call(Caller& caller, const std::shared_ptr<const Plan>& plan, uint64_t number, const char* input, char* output) {
     if (caller.group.idle()) {
         Job job;
-        job.plan = plan.plan;
+        job.plan = plan;
         job.number = number;
         job.input = input;
         job.output = output;
@@ -111,139 +131,18 @@ void call(Caller& caller, const Signed& plan, uint64_t number, const char* input
     }
 }
 
-// Calls made before with an array of this dtype and shape, this op and this algorithm: a small cache in which each
-// has one place, as in a processor. What is not found takes the long way through Python.
-class Quick {
-public:
-    explicit Quick(std::shared_ptr<Caller> caller) : caller_(std::move(caller)) {}
-
-    struct Known {
-        py::object descr, op, algorithm;
-        std::vector<Py_intptr_t> shape;
-        Signed plan;
-    };
-
-    static size_t place(const py::detail::PyArray_Proxy* x, PyObject* op, PyObject* algorithm) {
-        size_t hash = reinterpret_cast<size_t>(x->descr) ^ reinterpret_cast<size_t>(op) * 3 ^
-                      reinterpret_cast<size_t>(algorithm) * 5;
-        for (int i = 0; i < x->nd; ++i) hash = hash * 31 + static_cast<size_t>(x->dimensions[i]);
-        return (hash ^ hash >> 17 ^ hash >> 7) % kPlaces;
-    }
-    void remember(const py::array& x, py::object op, py::object algorithm, const Signed& plan) {
-        const auto* proxy = py::detail::array_proxy(x.ptr());
-        Known& known = places_[place(proxy, op.ptr(), algorithm.ptr())];
-        known.descr = py::reinterpret_borrow<py::object>(proxy->descr);
-        known.op = std::move(op);
-        known.algorithm = std::move(algorithm);
-        known.shape.assign(proxy->dimensions, proxy->dimensions + proxy->nd);
-        known.plan = plan;
-    }
-    void forget() { places_ = {}; }
-
-    // Did it run? `out`: where the result goes, None in place.
-    bool call(PyObject* x, PyObject* op, PyObject* algorithm, PyObject* out) {
-        static PyTypeObject* const array_type = py::detail::npy_api::get().PyArray_Type_;
-        const bool in_place = out == Py_None;
-        if (in_place) out = x;
-        if (Py_TYPE(x) != array_type || Py_TYPE(out) != array_type) return false;
-        const auto *from = py::detail::array_proxy(x), *to = py::detail::array_proxy(out);
-        const Known& known = places_[place(from, op, algorithm)];
-        if (known.descr.ptr() != from->descr || known.op.ptr() != op || known.algorithm.ptr() != algorithm ||
-            !fits(known, from, kReadable) || !fits(known, to, kReadable | kWritable) || overlap(from, to) ||
-            caller_->group.alarms() != caller_->seen_alarms || caller_->group.closed())
-            return false;
-        const Signed plan = known.plan;  // held: what runs while we wait may forget it
-        if (!in_place && plan.plan->way == Way::program) return false;
-        const uint64_t number = caller_->enter(plan.plan->digest, plan.text);
-        ringleader::call(*caller_, plan, number, from->data, to->data);
-        return true;
-    }
-
-private:
-    using Proxy = py::detail::PyArray_Proxy;
-    static constexpr size_t kPlaces = 256;
-    static constexpr int kReadable =
-        py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    static constexpr int kWritable = py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-
-    static bool fits(const Known& known, const Proxy* x, int flags) {
-        return (x->flags & flags) == flags && x->descr == known.descr.ptr() &&
-               known.shape.size() == static_cast<size_t>(x->nd) &&
-               std::equal(known.shape.begin(), known.shape.end(), x->dimensions);
-    }
-    // Do two arrays of this size share some memory, but not all?
-    bool overlap(const Proxy* x, const Proxy* y) const {
-        if (x->data == y->data) return false;
-        size_t bytes = static_cast<size_t>(py::reinterpret_borrow<py::dtype>(x->descr).itemsize());
-        for (int i = 0; i < x->nd; ++i) bytes *= static_cast<size_t>(x->dimensions[i]);
-        return x->data < y->data + bytes && y->data < x->data + bytes;
-    }
-
-    std::shared_ptr<Caller> caller_;
-    std::array<Known, kPlaces> places_;
-};
-
-// The same as a bare function of CPython, since every tenth of a microsecond counts here.
-PyObject* quick_call(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
-    if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "quick(x, op, algorithm, out)");
-        return nullptr;
-    }
-    try {
-        auto* quick = static_cast<Quick*>(PyCapsule_GetPointer(self, nullptr));
-        return PyBool_FromLong(quick->call(arguments[0], arguments[1], arguments[2], arguments[3]));
-    } catch (py::error_already_set& error) {
-        error.restore();
-    } catch (const std::exception& error) {
-        PyErr_SetString(PyExc_RuntimeError, error.what());
-    }
-    return nullptr;
-}
-
-PyMethodDef quick_method{"quick", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quick_call)),
-                         METH_FASTCALL, "quick(x, op, algorithm, out): run a call if it is known; was it?"};
-
-// The array's memory, of which `needed` bytes are used. Python has checked shapes; this is the last line of defence.
-char* data(const py::object& x, size_t needed) {
-    if (x.is_none() && !needed) return nullptr;
-    if (!py::isinstance<py::array>(x)) throw py::type_error("the engine needs a numpy array");
-    const auto array = py::reinterpret_borrow<py::array>(x);
-    if (!(array.flags() & py::array::c_style) || static_cast<size_t>(array.nbytes()) < needed)
-        throw std::invalid_argument("the engine needs a contiguous array of " + std::to_string(needed) + " bytes");
-    return static_cast<char*>(py::detail::array_proxy(x.ptr())->data);
-}
-
-std::pair<char*, char*> buffers(const Caller& caller, const Signed& plan, const py::object& input,
-                                const py::object& output) {
-    const Program* program = plan.plan->program.get();
-    if (!program) return {nullptr, data(output, plan.plan->count * size_of(plan.plan->type))};
-    if (program->ranks > caller.group.size()) throw std::invalid_argument("the program is for more ranks");
-    return {data(input, program->input), data(output, program->output)};
-}
-
-}  // namespace
-
 void bind_calls(py::module_& m) {
     py::class_<Program, std::shared_ptr<Program>>(m, "Program")
         .def(py::init(&make_program), py::arg("steps"), py::arg("scratch"), py::arg("stage"));
-    py::class_<Signed>(m, "Plan")
+    py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
         .def(py::init(&make_plan), py::arg("way"), py::arg("digest"), py::arg("text"), py::arg("type"),
              py::arg("fold"), py::arg("count"), py::arg("divide") = false, py::arg("synchronous") = false,
              py::arg("program") = nullptr)
-        .def_property_readonly("divides", [](const Signed& plan) { return plan.plan->divide; });
+        .def_property_readonly("divides", [](const Plan& plan) { return plan.divide; });
     py::class_<Job, std::shared_ptr<Job>>(m, "Job")
         .def_property_readonly("done", [](const Job& job) { return job.done.load(std::memory_order_acquire); })
         .def_property_readonly("missing", [](const Job& job) { return job.missing.load(); })
         .def_readonly("error", &Job::error);
-    py::class_<Quick, std::shared_ptr<Quick>>(m, "Quick")
-        .def(py::init<std::shared_ptr<Caller>>())
-        .def("remember", &Quick::remember)
-        .def("forget", &Quick::forget)
-        .def_property_readonly("call", [](std::shared_ptr<Quick> quick) {
-            // The owner holds both this object and the function, so a bare pointer is enough.
-            return py::reinterpret_steal<py::object>(
-                PyCFunction_New(&quick_method, py::capsule(quick.get()).release().ptr()));
-        });
     py::class_<Caller, std::shared_ptr<Caller>>(m, "Caller")
         .def(py::init<std::shared_ptr<Node>, uint32_t, int, std::vector<int>>(), py::arg("node"),
              py::arg("context"), py::arg("rank"), py::arg("members"))
@@ -270,12 +169,12 @@ void bind_calls(py::module_& m) {
             const auto rank = std::find(members.begin(), members.end(), peer) - members.begin();
             return py::make_tuple(rank, key, length);
         })
-        .def("call", [](Caller& caller, const Signed& plan, uint64_t number, const py::object& input,
+        .def("call", [](Caller& caller, const std::shared_ptr<const Plan>& plan, uint64_t number, const py::object& input,
                         const py::object& output) {
             const auto [from, to] = buffers(caller, plan, input, output);
             call(caller, plan, number, from, to);
         }, py::arg("plan"), py::arg("number"), py::arg("input").none(true), py::arg("output"))
-        .def("submit", [](Caller& caller, const Signed& plan, uint64_t number, const py::object& input,
+        .def("submit", [](Caller& caller, const std::shared_ptr<const Plan>& plan, uint64_t number, const py::object& input,
                           const py::object& output) {
             const auto [from, to] = buffers(caller, plan, input, output);
             auto job = make_job(plan, number, from, to);

@@ -1,4 +1,5 @@
 // How calls run: the latency path, the direct AllReduce, and programs.
+#include "copy.h"
 #include "group.h"
 
 #include <algorithm>
@@ -7,7 +8,8 @@ namespace ringleader {
 
 namespace {
 
-constexpr size_t kBite = 4 << 10;  // bytes folded at a time, so that a sum in progress stays in the L1 cache
+constexpr size_t kBite = 4 << 10;    // bytes folded at a time, so that a sum in progress stays in the L1 cache
+constexpr size_t kCached = 32 << 20;  // bytes of all ranks' results that caches may still hold
 
 void divide(const Plan& plan, char* at, size_t bytes, int n) {
     if (plan.type == Type::f32) {
@@ -24,26 +26,13 @@ size_t cut(size_t bytes, int r, int n) {
     return r == n ? bytes : bytes * static_cast<size_t>(r) / static_cast<size_t>(n) / kLine * kLine;
 }
 
-// Asks for lines to be this core's own before it writes to them: other ranks have read them, and taking them back one
-// by one, store by store, would take longer. On processors without the instruction it does nothing.
-inline void claim(const char* at, size_t bytes) {
-#if defined(__x86_64__)
-    for (size_t i = 0; i < bytes; i += kLine) asm volatile("prefetchw %0" : : "m"(at[i]));
-#else
-    (void)at, (void)bytes;
-#endif
+// Results of this call that are written past the caches: more than those hold, and not over what has just been read.
+bool past_caches(const Plan& plan, const char* input, const char* output, int n) {
+    return input != output && plan.count * size_of(plan.type) * static_cast<size_t>(n) > kCached;
 }
 
-// memcpy out of lines that others have written and this rank will write next.
-void copy_claiming(char* to, char* from, size_t bytes) {
-    constexpr size_t kAhead = 1024, kStep = 256;
-    claim(from, std::min(bytes, kAhead));
-    size_t at = 0;
-    for (; at + kStep <= bytes; at += kStep) {
-        if (at + kAhead + kStep <= bytes) claim(from + at + kAhead, kStep);
-        std::memcpy(to + at, from + at, kStep);
-    }
-    std::memcpy(to + at, from + at, bytes - at);
+void put(char* to, const char* from, size_t bytes, bool past) {
+    past ? copy_past_caches(to, from, bytes) : static_cast<void>(std::memcpy(to, from, bytes));
 }
 
 // The ranks are not in the same call: wait until the guard gives up.
@@ -117,12 +106,16 @@ void Group::shared(Job& job, Guard& guard, const std::vector<const char*>& input
     const Plan& plan = *job.plan;
     const size_t bytes = plan.count * size_of(plan.type);
     const size_t first = cut(bytes, rank_, size_), last = cut(bytes, rank_ + 1, size_);
+    alignas(kLine) char sum[kBite];
     std::vector<const char*> from(size_);
     for (size_t at = first; at < last; at += kBite) {
-        const size_t part = std::min(kBite, last - at);
+        const size_t bite = std::min(kBite, last - at);
         for (int r = 0; r < size_; ++r) from[r] = inputs[r] + at;
-        fold_all(plan, outputs[0] + at, from, part);
-        for (int r = 1; r < size_; ++r) std::memcpy(outputs[r] + at, outputs[0] + at, part);
+        const bool past = past_caches(plan, inputs[0], outputs[0], size_);
+        char* to = past ? sum : outputs[0] + at;
+        fold_all(plan, to, from, bite);
+        for (int r = past ? 0 : 1; r < size_; ++r)
+            put(outputs[r] + at, to, bite, past_caches(plan, inputs[r], outputs[r], size_));
     }
     mine_->finished.store(direct_turn_, std::memory_order_release);
     await_all(&Area::finished, direct_turn_, guard);
@@ -184,6 +177,7 @@ void Group::fold_part(Job& job, uint64_t c, Guard& guard) {
         if (at < last)
             for (char* other : others) claim(other + at, std::min(kBite, last - at));
     };
+    const bool past = past_caches(plan, job.input, job.output, size_);
     claim_others(first);
     for (size_t at = first; at < last; at += kBite) {
         const size_t bite = std::min(kBite, last - at);
@@ -192,18 +186,20 @@ void Group::fold_part(Job& job, uint64_t c, Guard& guard) {
         // Over the operand that is read first, since in place the own one may be needed last.
         fold_all(plan, others[0] + at, from, bite);
         for (size_t i = 1; i < others.size(); ++i) std::memcpy(others[i] + at, others[0] + at, bite);
-        std::memcpy(job.output + chunk.start + at, others[0] + at, bite);
+        put(job.output + chunk.start + at, others[0] + at, bite, past);
     }
     mine_->folded.store(chunks_ + c + 1, std::memory_order_release);
 }
 
 void Group::take_in(Job& job, uint64_t c, Guard& guard) {
     const Chunk chunk(*job.plan, c, size_);
+    const bool past = past_caches(*job.plan, job.input, job.output, size_);
     for (int i = 1; i < size_; ++i) {
         const int r = (rank_ + i) % size_;
         wait_until([&] { return areas_[r]->folded.load(std::memory_order_acquire) >= chunks_ + c + 1; }, guard, r);
         const size_t first = chunk.part(r), last = chunk.part(r + 1);
-        copy_claiming(job.output + chunk.start + first, block(rank_, c) + first, last - first);
+        char *to = job.output + chunk.start + first, *from = block(rank_, c) + first;
+        past ? copy_past_caches(to, from, last - first) : copy_claiming(to, from, last - first);
     }
 }
 

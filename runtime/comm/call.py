@@ -16,6 +16,7 @@ from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import Sizes
 
 VENDOR, AUTO = "vendor", "auto"
+EMPTY = np.empty(0, np.uint8)  # what a call without an array passes on
 ASKED = "asked for"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from ringleader.collectives import COLLECTIVES, Schedule
@@ -23,7 +25,24 @@ if TYPE_CHECKING:
     from ringleader.runtime.comm.engine import NativeWork
 
 TIMEOUT = 300.0  # seconds that a call waits for other ranks before it says who is missing
+SHORTENED = "shortened"
 IN_FLIGHT = 32  # asynchronous calls under way at once; the next one waits for the oldest
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def shortened(method: Method) -> Method:
+    """A method of a Communicator that the engine stands before: calls that it knows do not come here."""
+    setattr(method, SHORTENED, True)
+    return method
+
+
+@cache
+def _help(method: Callable[..., Any]) -> str:
+    """Signature and docstring, as CPython wants them of a function in C."""
+    given = [p.replace(annotation=p.empty) for p in list(inspect.signature(method).parameters.values())[1:]]
+    signature = inspect.Signature(given)
+    return f"{method.__name__}{signature}\n--\n\n{inspect.getdoc(method)}"
 
 
 class Handle:
@@ -91,10 +110,10 @@ class Caller:
     ) -> None:  # fmt: skip
         self._transport, self.name, self.timeout = transport, name, timeout
         self._engine = transport.engine
-        quick = self._engine.quick if self._engine else {}
-        self._quick_allreduce = quick.get("allreduce")
-        self._quick_broadcast = quick.get("broadcast")
-        self._quick_barrier = quick.get("barrier")
+        for collective, quick in self._engine.quick.items() if self._engine else ():
+            method = getattr(self, collective)
+            if getattr(method, SHORTENED, False):  # not where a subclass has its own
+                setattr(self, collective, quick.before(collective, _help(method.__func__), method))
         self._calls = self._engine.calls if self._engine else Calls()
         self._agreement = Agreement(transport, self._calls, name, timeout)
         self._tune(settings)

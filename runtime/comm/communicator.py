@@ -10,14 +10,13 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from ringleader.collectives import Schedule
-from ringleader.runtime.comm.call import AUTO
-from ringleader.runtime.comm.caller import Caller
+from ringleader.runtime.comm.call import AUTO, EMPTY
+from ringleader.runtime.comm.caller import Caller, shortened
 from ringleader.runtime.comm.message import receive, send
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.settings import ANYWHERE, read_table
 from ringleader.runtime.comm.transport import ANY
 
-NOTHING = np.empty(0, np.uint8)
 Array = TypeVar("Array", bound=NDArray[Any])
 
 
@@ -66,6 +65,7 @@ class Communicator(Caller):
 
     # Collectives
 
+    @shortened
     def allreduce(
         self, x: Array, op: str | Op = "sum", *, out: Array | None = None,
         algorithm: str | Schedule = AUTO, async_op: bool = False,
@@ -77,18 +77,13 @@ class Communicator(Caller):
         shape and dtype) is given. Returns the array that holds the result, or a Handle. "mean" divides the
         sum by the number of ranks and refuses integers.
         """
-        quick = self._quick_allreduce
-        if quick is not None and not async_op and quick(x, op, algorithm, out):
-            return x if out is None else out
         return self._call("allreduce", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
+    @shortened
     def broadcast(
         self, x: Array, root: int = 0, *, algorithm: str | Schedule = AUTO, async_op: bool = False
     ) -> Any:
         """Every rank's ``x`` becomes a copy of ``root``'s, in place; returns it, or a Handle."""
-        quick = self._quick_broadcast
-        if quick is not None and not async_op and quick(x, root, algorithm, None):
-            return x
         return self._call("broadcast", x, root=root, algorithm=algorithm, async_op=async_op)
 
     def reduce(
@@ -173,12 +168,10 @@ class Communicator(Caller):
         ``out`` is left as it is; without ``out`` it gets a copy of its own ``x``."""
         return self._call("exscan", x, out=out, op=op, algorithm=algorithm, async_op=async_op)
 
+    @shortened
     def barrier(self, *, algorithm: str | Schedule = AUTO, async_op: bool = False) -> Any:
         """Return once every rank has called it; or a Handle that completes then."""
-        quick = self._quick_barrier
-        if quick is not None and not async_op and quick(NOTHING, None, algorithm, None):
-            return None
-        handle = self._call("barrier", NOTHING, algorithm=algorithm, async_op=async_op)
+        handle = self._call("barrier", EMPTY, algorithm=algorithm, async_op=async_op)
         return handle if async_op else None
 
     def refuse(self, what: str, why: str) -> NoReturn:
@@ -245,7 +238,7 @@ class Communicator(Caller):
         """
         number = self._calls.next
         self._transport.publish(number, (color, key))
-        self._call("barrier", NOTHING, what="split")
+        self._call("barrier", EMPTY, what="split")
         transport = self._transport.split(number, color, key)
         if transport is None:
             return None

@@ -12,7 +12,7 @@ from ringleader.collectives.tuning import Choice, Model
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm.agreement import Calls
 from ringleader.runtime.comm.arrival import COPY
-from ringleader.runtime.comm.call import Call, program
+from ringleader.runtime.comm.call import AUTO, EMPTY, Call, program
 from ringleader.runtime.comm.errors import CollectiveError
 from ringleader.runtime.comm.ops import OPS, Op
 from ringleader.runtime.comm.transport import Request
@@ -23,8 +23,11 @@ from ringleader.runtime.comm.work import Placed, place
 SHARED = Model(alpha=0.5e-6, beta=1 / 8e9, gamma=1 / 20e9)
 ONE_SHOT = 10 << 10
 BUFFERS = {"input": 0, "output": 1, "scratch": 2, STAGE: 3}
-# Calls with one operation or root at most, so recognised by three things.
-QUICK = ("allreduce", "broadcast", "barrier")
+# Calls with one operation or root at most, so recognised by array, that and algorithm: the name of the second
+# parameter and its default, and the array of a call that has none.
+QUICK: dict[str, tuple[str, Any, Any]] = {
+    "allreduce": ("op", "sum", None), "broadcast": ("root", 0, None), "barrier": ("", None, EMPTY),
+}  # fmt: skip
 PLANS = 512  # remembered; the oldest is forgotten
 
 
@@ -77,14 +80,14 @@ class Engine:
     def __init__(self, caller: Any) -> None:
         self.caller = caller
         self.calls = EngineCalls(caller)
-        self._known = {name: _engine.Quick(caller) for name in QUICK}
-        self.quick = {name: known.call for name, known in self._known.items()}
+        self.quick = {name: _engine.Quick(caller, second, usual, AUTO, nothing)
+                      for name, (second, usual, nothing) in QUICK.items()}  # fmt: skip
         self._plans: dict[Any, Any] = {}
         self._suspected: tuple[int, int] | None = None
 
     def forget(self) -> None:
         """What "auto" means has changed."""
-        for known in self._known.values():
+        for known in self.quick.values():
             known.forget()
 
     def plan(self, call: Call, rank: int) -> Any | None:
@@ -105,7 +108,7 @@ class Engine:
         """Blocking. Was a mean divided?"""
         self.caller.call(plan, number, call.buffers.get("input"), call.buffers["output"])
         if call.quick and call.collective in QUICK and (not call.op or not call.op.divide or plan.divides):
-            self._known[call.collective].remember(*call.quick, plan)
+            self.quick[call.collective].remember(*call.quick, plan)
         return bool(plan.divides)
 
     def start(self, call: Call, plan: Any, number: int) -> NativeWork:
