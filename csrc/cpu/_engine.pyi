@@ -1,4 +1,4 @@
-"""Types of the module that setup.py builds from the C++ sources here; see python_calls.cpp, python_quick.cpp and python_messages.cpp."""
+"""Types of the module that setup.py builds from the C++ sources here; its parts are python_*.cpp."""
 
 from collections.abc import Callable, Sequence
 from enum import Enum

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.op_cases import CASES
+from helpers.op_cases.draw import Array, Case, normal
+from helpers.op_cases.images import images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringleader.runtime.autograd import (
@@ -21,121 +24,6 @@ from ringleader.runtime.autograd import (
     gradcheck,
     max_pool2d,
 )
-
-Array = Any
-Case = tuple[str, dict[str, Any], list[Array]]
-
-
-def normal(*shape: int) -> Array:
-    return np.random.default_rng(sum(shape) + len(shape)).standard_normal(shape)
-
-
-def positive(*shape: int) -> Array:
-    return np.asarray(np.abs(normal(*shape)) + 0.5)
-
-
-def distinct(*shape: int) -> Array:
-    """No two elements nearer than 0.1, none near 0: maximum and relu are smooth around them."""
-    count = int(np.prod(shape))
-    order = np.random.default_rng(count).permutation(count).reshape(shape)
-    return np.asarray((order - count // 2) * 0.1 + 0.05)
-
-
-def strided(array: Array) -> Array:
-    """The same values, not contiguous: every other element of a transposed larger array."""
-    wide = np.repeat(array.T, 2, axis=-1)
-    return wide[..., ::2].T
-
-
-BROADCASTS = [
-    ((), ()),
-    ((3,), ()),
-    ((2, 3), (3,)),
-    ((2, 1), (1, 3)),
-    ((4, 1, 3), (2, 1)),
-    ((0, 3), (3,)),
-    ((1,), (0,)),
-]
-
-
-def binary(name: str, second: Callable[..., Array] = normal) -> list[Case]:
-    cases: list[Case] = [(name, {}, [normal(*a), second(*b)]) for a, b in BROADCASTS]
-    cases += [(name, {}, [normal(*b), second(*a)]) for a, b in BROADCASTS]
-    return [*cases, (name, {}, [strided(normal(3, 5)), strided(second(3, 5))])]
-
-
-def unary(name: str, draw: Callable[..., Array] = normal, **options: Any) -> list[Case]:
-    return [(name, options, [draw(*s)]) for s in [(), (1,), (5,), (2, 3), (0, 4)]] + [
-        (name, options, [strided(draw(3, 4, 2))])
-    ]
-
-
-def reductions(name: str) -> list[Case]:
-    axes: list[Any] = [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2), ()]
-    cases: list[Case] = [
-        (name, {"axis": a, "keepdims": k}, [normal(2, 3, 4)]) for a in axes for k in (False, True)
-    ]
-    return [
-        *cases,
-        (name, {}, [normal()]),
-        (name, {"axis": 1}, [normal(0, 3)]),
-        (name, {"axis": 0}, [strided(normal(3, 2))]),
-    ]
-
-
-def images(n: int = 2, c: int = 2, h: int = 6, w: int = 5) -> Array:
-    return distinct(n, c, h, w)
-
-
-def convolutions() -> list[Case]:
-    options = [((1, 1), (0, 0)), ((2, 1), (0, 0)), ((1, 3), (1, 0)), ((2, 2), (2, 1)), ((3, 3), (1, 1))]
-    weight, bias = normal(3, 2, 3, 2), normal(3)
-    cases: list[Case] = [
-        ("conv2d", {"stride": s, "padding": p}, [images(n), weight, bias])
-        for s, p in options
-        for n in (0, 1, 2)
-    ]
-    whole = ("conv2d", {}, [images(3, 2, 3, 2), weight])
-    return [*cases, whole, ("conv2d", {}, [strided(images()), strided(weight), bias])]
-
-
-def poolings(name: str) -> list[Case]:
-    options = [((2, 2), (2, 2)), ((3, 2), (1, 2)), ((2, 3), (3, 1)), ((1, 1), (2, 2)), ((6, 5), (1, 1))]
-    cases: list[Case] = [
-        (name, {"kernel_size": k, "stride": s}, [images(n)]) for k, s in options for n in (0, 1, 2)
-    ]
-    return [*cases, (name, {"kernel_size": (2, 2), "stride": (2, 2)}, [strided(images())])]
-
-
-def entropies() -> list[Case]:
-    labels = np.array([2, 0, 2, 1])
-    cases: list[Case] = [
-        ("cross_entropy", {"target": labels[:n], "reduction": r}, [normal(n, 3)])
-        for n in (0, 1, 4) for r in ("mean", "sum", "none") if n or r != "mean"
-    ]  # fmt: skip
-    return [*cases, ("cross_entropy", {"target": labels}, [strided(normal(4, 3))])]
-
-
-MATMULS = [
-    ((2, 3), (3, 4)), ((1, 1), (1, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3)), ((5, 2, 3), (5, 3, 1)),
-    ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)), ((4, 1, 2, 3), (5, 3, 2)), ((0, 2, 3), (3, 2)),
-]  # fmt: skip
-
-CASES: list[Case] = [
-    *binary("add"), *binary("sub"), *binary("mul"), *binary("div", positive),
-    *unary("neg"), *unary("exp"), *unary("log", positive), *unary("tanh"), *unary("sigmoid"),
-    *unary("relu", distinct),
-    *(case for e in (0, 1, 2, 3, -1, 0.5, -1.5) for case in unary("pow", positive, exponent=e)),
-    *reductions("sum"), *reductions("mean"),
-    *(("matmul", {}, [normal(*a), normal(*b)]) for a, b in MATMULS),
-    ("matmul", {}, [strided(normal(3, 4)), strided(normal(4, 2))]),
-    *(("reshape", {"target": t}, [normal(2, 3, 4)]) for t in [(24,), (4, 6), (-1, 3), (2, 3, 4, 1)]),
-    ("reshape", {"target": ()}, [normal(1, 1)]), ("reshape", {"target": (3, 0)}, [normal(0, 2)]),
-    ("reshape", {"target": (6,)}, [strided(normal(2, 3))]),
-    *(("permute", {"dims": d}, [normal(2, 3, 4)]) for d in [(0, 1, 2), (2, 0, 1), (1, -1, 0)]),
-    ("permute", {"dims": ()}, [normal()]), ("permute", {"dims": (1, 0)}, [normal(0, 2)]),
-    *convolutions(), *poolings("avg_pool2d"), *poolings("max_pool2d"), *entropies(),
-]  # fmt: skip
 
 
 def label(case: Case) -> str:
