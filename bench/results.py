@@ -17,7 +17,10 @@ BUSY = 0.5  # load average
 METHOD = """Contestants are measured in turn within each repeat. A time is the p50 over the calls of a repeat, the
 slowest rank's, Python included; shown are the median over the repeats and, behind it, the least and the largest of
 them. *of limit*: the share reached of the physical limit, which is what must be read and written, over the rate at
-which as many processes copy arrays of that size at once, measured beside it. *ratio*: how many times as fast as the
+which as many processes copy arrays of that size at once, measured beside it. That is memory of one's own, for small
+arrays in one's own cache; but what an AllReduce folds belongs to another core. *hand-over limit*: the busbw at which
+each rank, all at once, copies blocks of 128 KiB into memory that all can see, and the next rank's out of it, barriers
+included: what an AllReduce of arrays in private memory must do besides folding. *ratio*: how many times as fast as the
 fastest peer of that line, as the median (least ... largest) of the repeats' ratios."""
 
 
@@ -50,6 +53,9 @@ def results(
         METHOD,
         "\n".join(f"- {name}: {version}" for name, version in about["versions"].items()),
     ]
+    if about["handed_rates"]:
+        each = ", ".join(f"{rate / 1e9:.1f} GB/s on {n} ranks" for n, rate in about["handed_rates"].items())
+        parts.append(f"Each rank hands over {each}.")
     if about["lost"]:
         parts.append("Not measured, or not to the end:")
         parts.append("\n".join(f"- {who}: {why}" for who, why in about["lost"].items()))

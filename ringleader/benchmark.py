@@ -47,10 +47,11 @@ def bench_command(options: argparse.Namespace) -> int:
                     print("\n" + report.heading(point.collective, point.n, plan.repeats))
                 _show(made)
             advance()
-    found = verdicts(rows, run.alone)
+    found = verdicts(rows, run.alone, run.handed)
     about = {
         "command": _command(options), "date": time.strftime("%Y-%m-%d"), "machine": where,
         "versions": run.versions, "lost": run.lost, "alone_seconds": run.alone,
+        "handed_rates": run.handed,
     }  # fmt: skip
     if table:
         print("\n".join(["", *(f"# {name}: {version}" for name, version in run.versions.items())]))
