@@ -1,4 +1,4 @@
-"""bench/RESULTS.md: machine, versions, medians and spreads, and what they say of the numbers that must stand."""
+"""Collectives in bench/RESULTS.md: machine, versions, medians and spreads, and what they say of the numbers that must stand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def results(
     """The page, in Markdown. ``about``: machine, versions, lost, command, as in the JSON file."""
     on = about["machine"]
     parts = [
-        "# Results",
+        "## Collectives",
         f"Made by `{about['command']}` on {about['date']}: {on['processor']}, {on['cores']} cores, "
         f"{on['memory_bytes'] / 2**30:.0f} GiB, {on['system']}. Load average at the start: {on['load']}"
         + (", so other programs took part of the cores." if on["load"] > BUSY else "."),
@@ -62,10 +62,10 @@ def results(
     if picture:
         parts.append(f"![bus bandwidth and ratios over size]({picture})")
     if verdicts:
-        parts += ["## The numbers that must stand", _verdicts(verdicts)]
+        parts += ["### The numbers that must stand", _verdicts(verdicts)]
     for collective, n, place in dict.fromkeys((row.collective, row.n, row.place) for row in rows):
         of = [row for row in rows if (row.collective, row.n, row.place) == (collective, n, place)]
-        parts += [f"## {collective}, {n} ranks, {WHERE[place]}", _table(of)]
+        parts += [f"### {collective}, {n} ranks, {WHERE[place]}", _table(of)]
     wrong = sum(row.wrong or 0 for row in rows)
     parts.append(f"Wrong elements in all of these measurements: {wrong}.")
     return "\n\n".join(parts) + "\n"
