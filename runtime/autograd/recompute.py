@@ -43,7 +43,10 @@ def checkpoint(
     given = [x if id(u) in reached else Tensor(x, device=x.device)
              for x, u in zip(segment.inputs, used) if isinstance(x, Tensor)]  # fmt: skip
     inside = [leaf for leaf in leaves if all(leaf is not u for u in used)]
-    return apply("checkpoint", *given, *inside, recompute=Recompute(segment, inside, out.data))
+    result = apply("checkpoint", *given, *inside, recompute=Recompute(segment, inside, out.data))
+    if result.node and out.node:  # backward comes here before it frees what made a tensor that is closed over
+        result.node.depth = max(result.node.depth, out.node.depth)
+    return result
 
 
 class State:

@@ -95,7 +95,7 @@ def load_tree(path: Path_) -> Any:
     arrays, outline = load(path), load_metadata(path).get(TREE)
     try:
         return _put_back(json.loads(outline or ""), arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: this file holds no tree of states ({error!r})") from error
 
 

@@ -41,7 +41,7 @@ class Adagrad(Optimizer):
                          initial_accumulator_value=initial_accumulator_value, eps=eps)  # fmt: skip
 
     def check(self, options: Mapping[str, Any]) -> None:
-        self.not_negative(options, *options)
+        self.not_negative(options, *self.defaults)
 
     def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": options["initial_accumulator_value"]}
