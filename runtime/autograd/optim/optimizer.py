@@ -125,20 +125,20 @@ class Optimizer:
     def _pieces(self, run: Run) -> Iterator[tuple[Array, Array, dict[str, Array], Scratch]]:
         """The run in pieces that fit into the cache; in one, if it must stay whole."""
         if not self.elementwise or run.w.ndim != 1:
-            yield run.w, run.g, run.state, None
+            yield run.w, run.g, run.state, self._scratch_of(run.w)
             return
-        a, b = self._scratch_of(run.w)
         for at in range(0, run.w.size, BLOCK):
-            part = slice(at, min(at + BLOCK, run.w.size))
-            n = part.stop - at
+            part = slice(at, at + BLOCK)
             state = {name: array[part] for name, array in run.state.items()}
-            yield run.w[part], run.g[part], state, (a[:n], b[:n])
+            yield run.w[part], run.g[part], state, self._scratch_of(run.w[part])
 
     def _scratch_of(self, w: Array) -> tuple[Array, Array]:
+        """The same memory for all that are no larger than what was there."""
         key = (type(w), w.dtype)
-        if key not in self._scratch:
-            self._scratch[key] = (np.empty_like(w, shape=BLOCK), np.empty_like(w, shape=BLOCK))
-        return self._scratch[key]
+        if key not in self._scratch or self._scratch[key][0].size < w.size:
+            self._scratch[key] = (np.empty_like(w, shape=w.size), np.empty_like(w, shape=w.size))
+        a, b = self._scratch[key]
+        return a[: w.size].reshape(w.shape), b[: w.size].reshape(w.shape)
 
     # Which parameters are updated together
 

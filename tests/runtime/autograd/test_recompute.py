@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ringleader.runtime.autograd import (
+    Adam,
     Linear,
     Module,
     Parameter,
@@ -16,8 +17,11 @@ from ringleader.runtime.autograd import (
     Tanh,
     Tensor,
     checkpoint,
+    flatten_parameters,
     no_grad,
 )
+from ringleader.runtime.comm import spawn
+from ringleader.runtime.parallel import DataParallel
 
 
 def block(width: int = 4, seed: int = 0) -> Sequential:
@@ -193,3 +197,28 @@ def test_nothing_to_record_and_functions_that_do_not_fit() -> None:
     with pytest.raises(RuntimeError, match="did not use the same tensors"):
         out.sum().backward()
     assert one.grad is None
+
+
+@pytest.mark.parametrize("bucket_bytes", [0, 1 << 20])
+def test_data_parallel_over_checkpoints_and_flat_parameters(bucket_bytes: int) -> None:
+    """A layer that two checkpoints use; parameters lie flat, gradients in the buckets."""
+
+    def rank_main(world: Any, run: Run) -> list[Any]:
+        model = Sequential(block(seed=0), block(seed=1))
+        flatten_parameters(model)
+        parallel, optimizer = DataParallel(model, world, bucket_bytes), Adam(model.parameters())
+        for step in range(3):
+            parallel.zero_grad()
+            h = Tensor(data(2, 4) + world.rank + step)
+            for part in (model[0], model[1], model[0]):
+                h = run(part, h)
+            parallel.backward((h * h).sum())
+            optimizer.step()
+        return [p.data.copy() for p in model.parameters()]
+
+    plain, recomputed = (
+        spawn(2, lambda world, how=how: rank_main(world, how)) for how in (plainly, checkpoint)
+    )
+    for wanted, got, other in zip(plain[0], recomputed[0], recomputed[1]):
+        np.testing.assert_allclose(got, wanted, rtol=1e-9)
+        np.testing.assert_array_equal(got, other)

