@@ -3,12 +3,17 @@
 from ringleader.runtime.autograd.ops import (
     activation,
     arithmetic,
+    attention,
     convolution,
     loss,
     matmul,
     movement,
     pooling,
+    recurrent,
     reduction,
 )
 
-__all__ = ["activation", "arithmetic", "convolution", "loss", "matmul", "movement", "pooling", "reduction"]
+__all__ = [
+    "activation", "arithmetic", "attention", "convolution", "loss", "matmul", "movement", "pooling", "recurrent",
+    "reduction",
+]  # fmt: skip
