@@ -8,12 +8,14 @@ from ringleader.runtime.autograd.ops import (
     loss,
     matmul,
     movement,
+    pieces,
     pooling,
     recurrent,
     reduction,
+    rotary,
 )
 
 __all__ = [
-    "activation", "arithmetic", "attention", "convolution", "loss", "matmul", "movement", "pooling", "recurrent",
-    "reduction",
+    "activation", "arithmetic", "attention", "convolution", "loss", "matmul", "movement", "pieces", "pooling",
+    "recurrent", "reduction", "rotary",
 ]  # fmt: skip

@@ -40,4 +40,14 @@ def attentions() -> list[Case]:
     ]  # fmt: skip
 
 
-CASES: list[Case] = attentions()
+def rotations() -> list[Case]:
+    angles = [((3, 4), (3, 2)), ((2, 3, 2), (3, 1)), ((0, 2), (0, 1)), ((1, 0), (1, 0)), ((2, 1, 6), (2, 1, 3)),
+              ((2, 3, 4), (2,))]  # fmt: skip
+    cases: list[Case] = [
+        ("rotary", {"cos": np.cos(normal(*angle)), "sin": np.sin(normal(*angle))}, [normal(*x)])
+        for x, angle in angles
+    ]
+    return [*cases, ("rotary", cases[0][1], [strided(normal(3, 4))])]
+
+
+CASES: list[Case] = [*attentions(), *rotations()]
