@@ -13,6 +13,7 @@ from ringleader.runtime.autograd.functional.recurrent import Lengths
 from ringleader.runtime.autograd.layers.weighted import uniform
 from ringleader.runtime.autograd.module import Module, Parameter
 from ringleader.runtime.autograd.op import ShapeError
+from ringleader.runtime.autograd.ops.recurrent import NONLINEARITIES
 from ringleader.runtime.autograd.tensor import Tensor
 
 
@@ -107,6 +108,10 @@ class RNN(RecurrentLayers):
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, generator=generator, dtype=dtype
         )  # fmt: skip
+        if nonlinearity not in NONLINEARITIES:
+            raise ValueError(
+                f"RNN: unknown nonlinearity {nonlinearity!r}; known: {', '.join(NONLINEARITIES)}"
+            )
         self.nonlinearity = nonlinearity
 
     def _one(
