@@ -183,11 +183,9 @@ class Attention(Function):
                 p *= self._kept(draws, p)
             part = p.swapaxes(1, 2) @ self.v[heads, keys]
             result, top = part if first else xp.add(result, part, out=result), highest
-        empty = total == 0
-        total[empty] = 1
+        total[total == 0] = 1  # no keys: the result is 0, and exp(-inf - lowest) = 0 lets nothing come back
         result /= total.swapaxes(1, 2)
         top += xp.log(total)
-        top[empty] = np.inf  # exp(score - inf) = 0: nothing comes back from a query without keys
         return result, top
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:

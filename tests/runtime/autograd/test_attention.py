@@ -207,6 +207,14 @@ def test_multihead_attention_drops_in_training_only() -> None:
     np.testing.assert_array_equal(attend.eval()(x, x, x).data, whole)
 
 
+def test_first_weights_are_as_pytorch_has_them() -> None:
+    attend = MultiheadAttention(24, 2, generator=np.random.default_rng(0))
+    bound = (6 / (24 + 3 * 24)) ** 0.5  # Xavier's, of the whole (3 E, E)
+    assert 0.99 * bound < abs(attend.in_proj_weight.data).max() <= bound
+    assert attend.in_proj_weight.dtype == attend.in_proj_bias.dtype == np.float32
+    assert not attend.in_proj_bias.data.any() and not attend.out_proj.bias.data.any()
+
+
 def test_an_empty_batch_goes_through() -> None:
     x = Tensor(np.empty((3, 0, 6)))
     assert layer()(x, x, x).shape == (3, 0, 6)
