@@ -14,13 +14,20 @@ from ringleader.runtime.autograd.functional.activation import (
     softplus,
     tanh,
 )
+from ringleader.runtime.autograd.functional.attention import (
+    rotary,
+    scaled_dot_product_attention,
+)
 from ringleader.runtime.autograd.functional.convolution import (
     conv1d,
     conv2d,
     conv_transpose1d,
     conv_transpose2d,
 )
-from ringleader.runtime.autograd.functional.linear import embedding, linear
+from ringleader.runtime.autograd.functional.linear import (
+    embedding,
+    linear,
+)
 from ringleader.runtime.autograd.functional.loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -30,7 +37,12 @@ from ringleader.runtime.autograd.functional.loss import (
     nll_loss,
     smooth_l1_loss,
 )
-from ringleader.runtime.autograd.functional.normalization import batch_norm, group_norm, layer_norm, rms_norm
+from ringleader.runtime.autograd.functional.normalization import (
+    batch_norm,
+    group_norm,
+    layer_norm,
+    rms_norm,
+)
 from ringleader.runtime.autograd.functional.pooling import (
     adaptive_avg_pool2d,
     avg_pool1d,
@@ -38,11 +50,50 @@ from ringleader.runtime.autograd.functional.pooling import (
     max_pool1d,
     max_pool2d,
 )
+from ringleader.runtime.autograd.functional.recurrent import (
+    gru,
+    lstm,
+    rnn,
+)
 
 __all__ = [
-    "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d",
-    "conv2d", "conv_transpose1d", "conv_transpose2d", "cross_entropy", "dropout", "elu", "embedding", "gelu",
-    "group_norm", "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool1d",
-    "max_pool2d", "mse_loss", "nll_loss", "relu", "relu6", "rms_norm", "sigmoid", "silu", "smooth_l1_loss",
-    "softmax", "softplus", "tanh",
-]  # fmt: skip
+    "adaptive_avg_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "group_norm",
+    "gru",
+    "huber_loss",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "lstm",
+    "max_pool1d",
+    "max_pool2d",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "rnn",
+    "rotary",
+    "scaled_dot_product_attention",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "tanh",
+]

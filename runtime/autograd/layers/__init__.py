@@ -13,6 +13,10 @@ from ringleader.runtime.autograd.layers.activation import (
     Softplus,
     Tanh,
 )
+from ringleader.runtime.autograd.layers.attention import (
+    MultiheadAttention,
+    RotaryEmbedding,
+)
 from ringleader.runtime.autograd.layers.container import (
     ModuleDict,
     ModuleList,
@@ -53,10 +57,18 @@ from ringleader.runtime.autograd.layers.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from ringleader.runtime.autograd.layers.recurrent import (
+    GRU,
+    LSTM,
+    RNN,
+)
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
@@ -81,9 +93,11 @@ __all__ = [
     "MaxPool2d",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "RMSNorm",
     "ReLU",
     "ReLU6",
+    "RotaryEmbedding",
     "Sequential",
     "SiLU",
     "Sigmoid",

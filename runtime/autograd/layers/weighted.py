@@ -6,8 +6,14 @@ from math import prod
 
 import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.runtime.autograd.init import uniform_
 from ringleader.runtime.autograd.module import Module, Parameter
+from ringleader.runtime.autograd.op import Array
+
+
+def uniform(generator: np.random.Generator, bound: float, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Uniform in [-bound, bound). Drawn in float64, so that both dtypes start from the same weights."""
+    drawn: Array = generator.uniform(-bound, bound, shape).astype(dtype)
+    return drawn
 
 
 class Weighted(Module):
@@ -22,11 +28,5 @@ class Weighted(Module):
         dtype: DTypeLike,
     ) -> None:
         bound = 1 / max(1, prod(shape[1:])) ** 0.5
-
-        def drawn(*shape: int) -> Parameter:
-            parameter = Parameter(np.empty(shape, dtype))
-            uniform_(parameter, -bound, bound, generator=generator)
-            return parameter
-
-        self.weight = drawn(*shape)
-        self.bias = drawn(features) if bias else None
+        self.weight = Parameter(uniform(generator, bound, shape, dtype))
+        self.bias = Parameter(uniform(generator, bound, (features,), dtype)) if bias else None

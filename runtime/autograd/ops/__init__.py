@@ -3,6 +3,7 @@
 from ringleader.runtime.autograd.ops import (
     activation,
     arithmetic,
+    attention,
     convolution,
     dropout,
     embedding,
@@ -11,12 +12,30 @@ from ringleader.runtime.autograd.ops import (
     matmul,
     movement,
     normalization,
+    pieces,
     pooling,
+    recurrent,
     reduction,
+    rotary,
     softmax,
 )
 
 __all__ = [
-    "activation", "arithmetic", "convolution", "dropout", "embedding", "linear", "loss", "matmul", "movement",
-    "normalization", "pooling", "reduction", "softmax",
-]  # fmt: skip
+    "activation",
+    "arithmetic",
+    "attention",
+    "convolution",
+    "dropout",
+    "embedding",
+    "linear",
+    "loss",
+    "matmul",
+    "movement",
+    "normalization",
+    "pieces",
+    "pooling",
+    "recurrent",
+    "reduction",
+    "rotary",
+    "softmax",
+]

@@ -2,16 +2,32 @@
 
 from helpers.op_cases import (
     activation,
+    attention,
     elementwise,
     images,
     linear,
     loss,
     movement,
     normalization,
+    pieces,
     recompute,
+    recurrent,
     reduction,
 )
 from helpers.op_cases.draw import Case
 
-PARTS = (activation, elementwise, images, linear, loss, movement, normalization, recompute, reduction)
+PARTS = (
+    activation,
+    attention,
+    elementwise,
+    images,
+    linear,
+    loss,
+    movement,
+    normalization,
+    pieces,
+    recompute,
+    recurrent,
+    reduction,
+)
 CASES: list[Case] = [case for part in PARTS for case in part.CASES]
