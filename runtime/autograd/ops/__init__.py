@@ -3,7 +3,11 @@
 from ringleader.runtime.autograd.ops import (
     activation,
     arithmetic,
+    comparison,
     convolution,
+    einsum,
+    elementwise,
+    indexing,
     loss,
     matmul,
     movement,
@@ -11,4 +15,7 @@ from ringleader.runtime.autograd.ops import (
     reduction,
 )
 
-__all__ = ["activation", "arithmetic", "convolution", "loss", "matmul", "movement", "pooling", "reduction"]
+__all__ = [
+    "activation", "arithmetic", "comparison", "convolution", "einsum", "elementwise", "indexing", "loss", "matmul",
+    "movement", "pooling", "reduction",
+]  # fmt: skip

@@ -97,8 +97,6 @@ def test_backward_refuses() -> None:
         Tensor([1.0]).sum().backward()
     with pytest.raises(TypeError, match="int64"):
         Tensor(np.array([1]), requires_grad=True)
-    with pytest.raises(TypeError, match="exponent must be a number"):
-        x ** Tensor([1.0])  # type: ignore[operator]
 
 
 def test_the_graph_is_freed_by_backward() -> None:
@@ -226,8 +224,8 @@ def test_no_grad_is_each_threads_own() -> None:
 def test_unknown_device_and_op() -> None:
     with pytest.raises(ValueError, match="unknown device 'gpu'; known: cpu"):
         Tensor([1.0], device="gpu")
-    with pytest.raises(ValueError, match="unknown op 'tan'; known: add, "):
-        apply("tan", Tensor([1.0]))
+    with pytest.raises(ValueError, match="unknown op 'sine'; known: abs, "):
+        apply("sine", Tensor([1.0]))
 
 
 def test_another_device_is_a_registration(monkeypatch: pytest.MonkeyPatch) -> None:
