@@ -22,35 +22,39 @@ def apply(name: str, *inputs: TensorBase, **options: Any) -> Tensor:
     """
     if not inputs:
         raise ValueError(f"{name}: there are no tensors")
-    first = inputs[0]
-    device, recording = first.device, is_grad_enabled()
-    needs = []
+    first, recording = inputs[0], is_grad_enabled()
+    device = first.device
+    arrays, needs, depth = [], [], 0
     for t in inputs:
         if t.device != device:
             raise ValueError(f"{name}: inputs on different devices: {', '.join(t.device for t in inputs)}")
         if t.known < t.memory.rewrites:
             raise outdated(name, t)
+        arrays.append(t.data)
         needs.append(recording and t.requires_grad)
+        if t.node is not None and t.node.depth > depth:
+            depth = t.node.depth
     node = find(name, device)(**options)
     if device != "cpu":
         node.xp = array_module(device)
     node.needs = tuple(needs)
-    arrays = [t.data for t in inputs]
-    node.shape(*[array.shape for array in arrays])
+    shapes = [array.shape for array in arrays]
+    node.shape(*shapes)
     data = node.xp.asarray(node.forward(*arrays))
     if data.dtype != arrays[0].dtype and arrays[0].dtype.kind == "f" and len({a.dtype for a in arrays}) == 1:
         data = data.astype(arrays[0].dtype)  # numpy 1 turns a 0-d float32 into float64
     out = first.like(data)
+    owner = _owner(data)
     for t, needed in zip(inputs, needs):
-        if data is t.data or (data.base is not None and _owner(data) is _owner(t.data)):
+        if _owner(t.data) is owner:
             out.memory, out.known = t.memory, t.known
             t.memory.of_leaf |= needed and t.node is None
     if True in needs:
         out.requires_grad, out.node = True, node
         node.watched = _kept(node, (*inputs, out))
-        node.sources = tuple([(t.node or t) if needed else None for t, needed in zip(inputs, needs)])
-        node.likes = tuple([(a.shape, a.dtype) for a in arrays])
-        node.depth = 1 + max([t.node.depth if t.node else 0 for t in inputs])
+        node.sources = [(t.node or t) if needed else None for t, needed in zip(inputs, needs)]
+        node.input_shapes, node.input_dtypes = shapes, [array.dtype for array in arrays]
+        node.depth = depth + 1
     return out
 
 
@@ -69,16 +73,18 @@ def _owner(array: Array) -> Any:
     return array
 
 
-def _kept(node: Function, tensors: tuple[TensorBase, ...]) -> tuple[Kept, ...]:
+def _kept(node: Function, tensors: tuple[TensorBase, ...]) -> list[Kept]:
     """Which of the inputs and the output ``forward`` has left on the node: itself, a view, or in a tuple."""
-    kept = []
+    array_type = type(tensors[0].data)
+    kept: list[Kept] = []
     for value in vars(node).values():
         for array in value if type(value) in (tuple, list) else (value,):
-            if not hasattr(array, "strides"):
+            if type(array) is not array_type:
                 continue
             for which, t in enumerate(tensors):
                 if array is t.data or (
                     _owner(array) is _owner(t.data) and node.xp.may_share_memory(array, t.data)
                 ):
-                    kept.append(Kept(which, t.name, t.memory, t.memory.changes))
-    return tuple(kept)
+                    kept.append((which, t.name, t.memory, t.memory.changes))
+                    break  # others there would have this Memory
+    return kept

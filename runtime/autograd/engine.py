@@ -29,14 +29,22 @@ def backward(root: TensorBase, gradient: Array | None, retain_graph: bool) -> No
     nodes, uses = _graph(root.node)
     sums: dict[int, Array] = {id(root.node): seed}  # by id of the op or leaf: its gradient so far
     for node in sorted(nodes, key=attrgetter("depth"), reverse=True):
-        _check_kept(node)  # again: a hook may have changed something
-        assert node.sources is not None
-        sources, grads = node.sources, _gradients(node, sums.pop(id(node)))
+        if node.watched:
+            _check_watched(node)  # again: a hook may have changed something
+        sources, shapes, dtypes = node.sources, node.input_shapes, node.input_dtypes
+        assert sources is not None
+        grads = node.backward(sums.pop(id(node)))
+        xp = node.xp
         if not retain_graph:
             node.free()
-        for source, g in zip(sources, grads):
+        for source, shape, dtype, g in zip(
+            sources, shapes, dtypes, grads if type(grads) is tuple else (grads,)
+        ):
             if source is None:
                 continue
+            g = xp.asarray(g, dtype)
+            if g.shape != shape:
+                g = _sum_to(g, shape)
             key = id(source)
             sums[key] = sums[key] + g if key in sums else g
             uses[key] -= 1
@@ -54,7 +62,8 @@ def _graph(root: Function) -> tuple[list[Function], dict[int, int]]:
         if node.sources is None:
             raise RuntimeError(f"backward: the graph behind this {node.name!r} has been freed by an "
                                "earlier backward; give that one retain_graph=True")  # fmt: skip
-        _check_kept(node)
+        if node.watched:
+            _check_watched(node)
         nodes.append(node)
         for source in node.sources:
             if source is None:
@@ -68,15 +77,12 @@ def _graph(root: Function) -> tuple[list[Function], dict[int, int]]:
     return nodes, uses
 
 
-def _check_kept(node: Function) -> None:
+def _check_watched(node: Function) -> None:
     for which, name, memory, changes in node.watched:
         if memory.changes != changes:
-            named = f" {name!r}" if name else ""
-            what = (
-                f"input {which}{named} of shape {node.likes[which][0]}"
-                if which < len(node.likes)
-                else "output"
-            )
+            what = "output"
+            if which < len(node.input_shapes):
+                what = f"input {which}{f' {name!r}' if name else ''} of shape {node.input_shapes[which]}"
             raise RuntimeError(
                 f"backward: {node.name!r} needs its {what} as it was, but that has been changed in place "
                 f"({memory.changes - changes} times) since: call backward before the change, or change a clone()"
@@ -96,22 +102,9 @@ def _seed(root: TensorBase, gradient: Array | None) -> Array:
     return seed
 
 
-def _gradients(node: Function, g: Array) -> list[Array | None]:
-    """One gradient per input, in the input's shape and dtype; None where none is needed."""
-    grads = node.backward(g)
-    if not isinstance(grads, tuple):
-        grads = (grads,)
-    return [
-        _sum_to(node.xp.asarray(grad, dtype), shape) if needed else None
-        for (shape, dtype), needed, grad in zip(node.likes, node.needs, grads)
-    ]
-
-
 def _sum_to(g: Any, shape: Shape) -> Array:
     """The adjoint of broadcasting ``shape`` to ``g.shape``: a sum over the axes that were stretched."""
-    if g.shape != shape:
-        lead = g.ndim - len(shape)
-        stretched = tuple(i for i, size in enumerate(shape, start=lead) if size == 1 and g.shape[i] != 1)
-        g = g.sum(axis=(*range(lead), *stretched)).reshape(shape)
-    result: Array = g
+    lead = g.ndim - len(shape)
+    stretched = tuple(i for i, size in enumerate(shape, start=lead) if size == 1 and g.shape[i] != 1)
+    result: Array = g.sum(axis=(*range(lead), *stretched)).reshape(shape)
     return result

@@ -23,7 +23,7 @@ T = TypeVar("T", bound="InPlace")
 
 class InPlace(Methods):
     """All return the tensor itself. RuntimeError: a leaf that needs a gradient (or a view of one) outside
-    no_grad. ShapeError, TypeError: the result has another shape, or does not fit the dtype."""
+    no_grad; read-only memory. ShapeError, TypeError: the result has another shape, or does not fit the dtype."""
 
     def _become(self: T, method: str, op: str, other: TensorBase, **options: Any) -> T:
         """self = op(self, other), in self's memory."""
@@ -33,6 +33,10 @@ class InPlace(Methods):
                                "view of one; change it under no_grad()")  # fmt: skip
         if self.known < self.memory.rewrites and not _is_place(other, self, options):
             raise outdated(method, self)
+        if not getattr(self.data.flags, "writeable", True):
+            raise RuntimeError(
+                f"{method}: the memory of the tensor {self.describe()} is read-only, as after expand()"
+            )
         if op == "setitem" and not recording:
             return self._assign(method, options["index"], other)
         before: TensorBase = self

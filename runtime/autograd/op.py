@@ -20,8 +20,8 @@ with their gradients follows micrograd and JAX's autodidax; an instance as the r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -45,13 +45,8 @@ class Memory:
     of_leaf = False  # it belongs to a leaf that needs a gradient, and an op made a view of it
 
 
-class Kept(NamedTuple):
-    """An input or output that an op keeps for its gradient."""
-
-    which: int  # of the inputs; their number: the output
-    name: str | None
-    memory: Memory
-    changes: int  # when the op ran
+# an input or output that an op keeps: which (the number of inputs: the output), its name, memory and changes
+Kept: TypeAlias = tuple[int, str | None, Memory, int]
 
 
 class Function:
@@ -67,10 +62,11 @@ class Function:
     """
 
     name: ClassVar[str]
-    sources: tuple[Source, ...] | None = None  # where each input's gradient goes; None: freed
-    likes: tuple[tuple[Shape, Any], ...] = ()  # shape and dtype of each input
+    sources: Sequence[Source] | None = None  # where each input's gradient goes; None: freed
+    input_shapes: Sequence[Shape] = ()
+    input_dtypes: Sequence[Any] = ()
     needs: tuple[bool, ...] = ()  # which inputs need a gradient
-    watched: tuple[Kept, ...] = ()  # memory of tensors that backward reads
+    watched: Sequence[Kept] = ()  # memory of tensors that backward reads
     depth: int = 0  # longest way from a leaf; backward goes from deep to shallow
     xp: Any = np  # the device's array module
 
