@@ -32,6 +32,7 @@ class TensorBase:
     requires_grad: bool = False
     node: Function | None = None  # the op that made it; None: a leaf
     grad: Array | None = None
+    memory: Memory  # shared with all tensors on the same memory
     known: float = 0  # memory.rewrites that the graph behind this tensor knows of
     _grad_storage: Array | None = None
     _hooks: dict[int, Hook] | None = None

@@ -33,13 +33,11 @@ def backward(root: TensorBase, gradient: Array | None, retain_graph: bool) -> No
             _check_watched(node)  # again: a hook may have changed something
         sources, shapes, dtypes = node.sources, node.input_shapes, node.input_dtypes
         assert sources is not None
-        grads = node.backward(sums.pop(id(node)))
-        xp = node.xp
+        grads, xp = node.backward(sums.pop(id(node))), node.xp
+        grads = grads if isinstance(grads, tuple) else (grads,)
         if not retain_graph:
             node.free()
-        for source, shape, dtype, g in zip(
-            sources, shapes, dtypes, grads if type(grads) is tuple else (grads,)
-        ):
+        for source, shape, dtype, g in zip(sources, shapes, dtypes, grads):
             if source is None:
                 continue
             g = xp.asarray(g, dtype)

@@ -102,5 +102,5 @@ def _is_place(other: TensorBase, tensor: TensorBase, options: dict[str, Any]) ->
         return False
     if not other.known == tensor.memory.rewrites == tensor.known + 1:
         return False
-    place, value = tensor.data[options["index"]], other.data
+    place, value = np.asarray(tensor.data[options["index"]]), other.data
     return (place.ctypes.data, place.shape, place.strides) == (value.ctypes.data, value.shape, value.strides)

@@ -52,10 +52,10 @@ class Methods(Shaping):
         return apply("square", self)
 
     def reciprocal(self) -> Tensor:
-        return 1 / self  # type: ignore[no-any-return]
+        return 1 / self
 
     def pow(self, exponent: Operand) -> Tensor:
-        return self**exponent
+        return self.__pow__(exponent)
 
     def abs(self) -> Tensor:
         return apply("abs", self)
@@ -197,7 +197,7 @@ class Methods(Shaping):
         return self.like(array_module(self.device).asarray(found))
 
     def var(self, axis: Axis = None, correction: int = 1, keepdims: bool = False) -> Tensor:
-        """Squared distance from the mean, summed, divided by count - correction (NaN if that is not > 0)."""
+        """Squared distance from the mean, summed, divided by count - correction (inf or NaN if not > 0)."""
         return apply("var", self, axis=axis, keepdims=keepdims, correction=correction)
 
     def std(self, axis: Axis = None, correction: int = 1, keepdims: bool = False) -> Tensor:

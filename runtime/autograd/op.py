@@ -56,9 +56,9 @@ class Function:
     and returns one gradient per input (a bare array if there is one input). It may return it in the
     broadcast shape: the engine sums it down to the input's. Where ``needs[i]`` is False, None will do.
 
-    An attribute (or tuple of arrays) that ``forward`` sets and that is an input, the output or a view of one
-    is thereby declared as needed for the gradient: backward refuses if its memory has been changed in place
-    since. So keep an input only where the gradient needs it: ``self.a = a if self.needs[1] else None``.
+    An array that ``forward`` leaves in an attribute (or in a tuple or list there), and that is an input, the
+    output or a view of one, is thereby declared as needed for the gradient: backward refuses if its memory has
+    been changed in place since. So keep an input only where the gradient needs it: ``self.a = a if self.needs[1] else None``.
     """
 
     name: ClassVar[str]

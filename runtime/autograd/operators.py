@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -79,6 +79,12 @@ class Operators(TensorBase):
         """``x[index]`` with everything numpy has: integers, slices, None, ..., boolean masks, arrays of
         integers; tensors in place of arrays. A view where numpy gives one. IndexError."""
         return apply("getitem", self, index=plain(index))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """The parts along the first axis. TypeError: there is none."""
+        if not self.ndim:
+            raise TypeError("a tensor without axes cannot be iterated over")
+        return (self[i] for i in range(len(self)))
 
     # Comparisons: boolean tensors, without a gradient
 

@@ -44,8 +44,8 @@ class Sub(Binary):
 @op("mul")
 class Mul(Binary):
     def forward(self, a: Array, b: Array) -> Array:
-        self.a = a if self.needs[1] else None
-        self.b = b if self.needs[0] else None
+        self.a: Array = a if self.needs[1] else None
+        self.b: Array = b if self.needs[0] else None
         return a * b
 
     def backward(self, g: Array) -> tuple[Array | None, Array | None]:

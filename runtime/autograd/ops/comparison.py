@@ -58,7 +58,7 @@ class Clamp(Unary):
     high: float
 
     def forward(self, x: Array) -> Array:
-        self.x = x if self.needs[0] else None
+        self.x: Array = x if self.needs[0] else None
         return self.xp.minimum(self.xp.maximum(x, x.dtype.type(self.low)), x.dtype.type(self.high))
 
     def backward(self, g: Array) -> Array:

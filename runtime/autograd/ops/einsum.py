@@ -36,7 +36,7 @@ class Einsum(Function):
 
     def forward(self, *arrays: Array) -> Array:
         others = [any(self.needs[:i] + self.needs[i + 1 :]) for i in range(len(arrays))]
-        self.arrays = tuple(a if needed else None for a, needed in zip(arrays, others))
+        self.arrays: Array = tuple(a if needed else None for a, needed in zip(arrays, others))
         return self.contract(self.operands, arrays, self.output)
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:

@@ -18,7 +18,7 @@ class Smooth(Unary):
         raise NotImplementedError
 
     def forward(self, x: Array) -> Array:
-        self.x = x if self.needs[0] else None
+        self.x: Array = x if self.needs[0] else None
         return self.value(x)
 
     def backward(self, g: Array) -> Array:

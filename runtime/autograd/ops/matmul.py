@@ -27,8 +27,8 @@ class Matmul(Function):
         return (*lead, *(left[-2:-1] if len(a) > 1 else ()), *(right[-1:] if len(b) > 1 else ()))
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.a = a if self.needs[1] else None
-        self.b = b if self.needs[0] else None
+        self.a: Array = a if self.needs[1] else None
+        self.b: Array = b if self.needs[0] else None
         self.row, self.column = a.ndim == 1, b.ndim == 1
         return a @ b
 

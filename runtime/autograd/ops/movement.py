@@ -101,7 +101,7 @@ class Cat(Function):
     def backward(self, g: Array) -> tuple[Array, ...]:
         ends = [sum(self.sizes[: i + 1]) for i in range(len(self.sizes))]
         before = (slice(None),) * self.at
-        return tuple(g[(*before, slice(end - n, end))] for n, end in zip(self.sizes, ends))
+        return tuple(g[before + (slice(end - n, end),)] for n, end in zip(self.sizes, ends))
 
 
 @op("pad")

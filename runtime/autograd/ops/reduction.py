@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, prod
+from math import inf, nan, prod
 
 import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
@@ -86,7 +86,7 @@ class Amin(Extremum):
 @op("prod")
 class Prod(Reduction):
     def forward(self, x: Array) -> Array:
-        self.x = x if self.needs[0] else None
+        self.x: Array = x if self.needs[0] else None
         return x.prod(axis=self.axis, keepdims=self.keepdims)
 
     def backward(self, g: Array) -> Array:
@@ -107,16 +107,17 @@ class Spread(Reduction):
 
     def variance(self, x: Array) -> Array:
         left = self.count - self.correction
-        self.share = 1 / left if left > 0 else nan
+        self.share = 1 / left if left > 0 else inf
         mean = x.sum(axis=self.axis, keepdims=True) * x.dtype.type(1 / self.count if self.count else nan)
         self.distance = x - mean
         square = self.distance * self.distance
-        return square.sum(axis=self.axis, keepdims=self.keepdims) * x.dtype.type(self.share)
+        with np.errstate(invalid="ignore"):  # 0 * inf
+            return square.sum(axis=self.axis, keepdims=self.keepdims) * x.dtype.type(self.share)
 
 
 @op("var")
 class Var(Spread):
-    """The sum of squared distances from the mean, divided by count - correction; NaN if that is not > 0."""
+    """The sum of squared distances from the mean, divided by count - correction; inf or NaN if that is not > 0."""
 
     def forward(self, x: Array) -> Array:
         return self.variance(x)
