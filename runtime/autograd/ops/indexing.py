@@ -26,18 +26,6 @@ def copied(index: Any) -> Any:
     return index.copy() if hasattr(index, "strides") else index
 
 
-def scatter_add(target: Array, rows: Array, values: Array, xp: Any) -> None:
-    """target[rows[i]] += values[i], also where a row is there several times. target (P, R), values (n, R).
-
-    Sorted by row, the values of a row lie side by side, and reduceat sums each run: much faster than add.at.
-    """
-    if rows.size and target.size:
-        order = xp.argsort(rows, kind="stable")
-        ordered = rows[order]
-        starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]))
-        target[ordered[starts]] += xp.add.reduceat(values[order], starts, axis=0)
-
-
 @dataclass(eq=False)
 class Indexed(Function):
     index: Any
@@ -61,11 +49,6 @@ class Indexed(Function):
         except IndexError as error:
             raise IndexError(f"{self.name}: shape {x}: {error}") from None
 
-    def positions(self, shape: Shape) -> Array:
-        """Where each place of x[index] is, as row of x.reshape(P, R), R being of the axes not touched."""
-        touched = shape[: self.indexed_axes(shape)]
-        return self.xp.arange(prod(touched)).reshape(touched)[self.index]
-
 
 @op("getitem")
 @dataclass(eq=False)
@@ -87,9 +70,7 @@ class GetItem(Indexed):
         if is_basic(self.index) or (hasattr(self.index, "dtype") and self.index.dtype.kind == "b"):
             dx[self.index] = g  # no element twice
         else:
-            rest = prod(self.source[self.indexed_axes(self.source) :])
-            rows = self.positions(self.source).reshape(-1)
-            scatter_add(dx.reshape(-1, rest) if rest else dx, rows, g.reshape(rows.size, rest), self.xp)
+            self.xp.add.at(dx, self.index, g)
         return dx
 
 
@@ -171,6 +152,5 @@ class Gather(Function):
 
     def backward(self, g: Array) -> Array:
         dx = self.xp.zeros(self.source, g.dtype)
-        rows = self.xp.arange(dx.size).reshape(self.source)[self.places()].reshape(-1)
-        scatter_add(dx.reshape(-1, 1), rows, g.reshape(-1, 1), self.xp)
+        self.xp.add.at(dx, self.places(), g)
         return dx
