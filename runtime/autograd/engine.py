@@ -2,69 +2,92 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from ringleader.runtime.autograd.apply import outdated
 from ringleader.runtime.autograd.op import Array, Function, Shape, ShapeError, array_module
 
 if TYPE_CHECKING:
-    from ringleader.runtime.autograd.tensor import Tensor
+    from ringleader.runtime.autograd.base import TensorBase
 
 
-def backward(root: Tensor, gradient: Array | None, retain_graph: bool) -> None:
-    """See Tensor.backward.
+def backward(root: TensorBase, gradient: Array | None, retain_graph: bool) -> None:
+    """See TensorBase.backward.
 
     Ops are visited from deep to shallow, so each tensor's gradient is complete when its op's turn comes.
     A leaf is done, and its hooks are called, as soon as the last op that used it has been visited.
     """
-    made, uses = _graph(root)
-    sums = {id(root): _seed(root, gradient)}
+    if not root.requires_grad:
+        raise RuntimeError("backward: this tensor needs no gradient (requires_grad=False, or under no_grad)")
+    if root.known < root.memory.rewrites:
+        raise outdated("backward", root)
+    seed = _seed(root, gradient)
     if root.node is None:
-        root.accumulate_grad(sums.pop(id(root)))
-    for tensor in sorted(made, key=_depth, reverse=True):
-        node = tensor.node
-        assert node is not None and node.inputs is not None
-        inputs, grads = node.inputs, _gradients(node, sums.pop(id(tensor)))
+        root.accumulate_grad(seed)
+        return
+    nodes, uses = _graph(root.node)
+    sums: dict[int, Array] = {id(root.node): seed}  # by id of the op or leaf: its gradient so far
+    for node in sorted(nodes, key=attrgetter("depth"), reverse=True):
+        if node.watched:
+            _check_watched(node)  # again: a hook may have changed something
+        sources, shapes, dtypes = node.sources, node.input_shapes, node.input_dtypes
+        assert sources is not None
+        grads, xp = node.backward(sums.pop(id(node))), node.xp
+        grads = grads if isinstance(grads, tuple) else (grads,)
         if not retain_graph:
             node.free()
-        for source, g in zip(inputs, grads):
-            if g is None:
+        for source, shape, dtype, g in zip(sources, shapes, dtypes, grads):
+            if source is None:
                 continue
+            g = xp.asarray(g, dtype)
+            if g.shape != shape:
+                g = _sum_to(g, shape)
             key = id(source)
             sums[key] = sums[key] + g if key in sums else g
             uses[key] -= 1
-            if uses[key] == 0 and source.node is None:
+            if uses[key] == 0 and not isinstance(source, Function):
                 source.accumulate_grad(sums.pop(key))
 
 
-def _depth(tensor: Tensor) -> int:
-    return tensor.node.depth if tensor.node else 0
-
-
-def _graph(root: Tensor) -> tuple[list[Tensor], dict[int, int]]:
-    """The tensors made by an op on the way from root to the leaves; how often each tensor is used there."""
-    if not root.requires_grad:
-        raise RuntimeError("backward: this tensor needs no gradient (requires_grad=False, or under no_grad)")
-    made: list[Tensor] = []
+def _graph(root: Function) -> tuple[list[Function], dict[int, int]]:
+    """The ops on the way from root to the leaves; how often the result of each, and each leaf, is used."""
+    nodes: list[Function] = []
     uses: dict[int, int] = {}
-    seen, todo = {id(root)}, [root]
+    todo = [root]
     while todo:
-        tensor = todo.pop()
-        if tensor.node is None:
-            continue
-        if tensor.node.inputs is None:
-            raise RuntimeError(f"backward: the graph behind this {tensor.node.name!r} has been freed by an "
+        node = todo.pop()
+        if node.sources is None:
+            raise RuntimeError(f"backward: the graph behind this {node.name!r} has been freed by an "
                                "earlier backward; give that one retain_graph=True")  # fmt: skip
-        made.append(tensor)
-        for source, needed in zip(tensor.node.inputs, tensor.node.needs):
-            if needed:
-                uses[id(source)] = uses.get(id(source), 0) + 1
-                if id(source) not in seen:
-                    seen.add(id(source))
+        if node.watched:
+            _check_watched(node)
+        nodes.append(node)
+        for source in node.sources:
+            if source is None:
+                continue
+            if id(source) in uses:
+                uses[id(source)] += 1
+            else:
+                uses[id(source)] = 1
+                if isinstance(source, Function):
                     todo.append(source)
-    return made, uses
+    return nodes, uses
 
 
-def _seed(root: Tensor, gradient: Array | None) -> Array:
+def _check_watched(node: Function) -> None:
+    for which, name, memory, changes in node.watched:
+        if memory.changes != changes:
+            what = "output"
+            if which < len(node.input_shapes):
+                what = f"input {which}{f' {name!r}' if name else ''} of shape {node.input_shapes[which]}"
+            raise RuntimeError(
+                f"backward: {node.name!r} needs its {what} as it was, but that has been changed in place "
+                f"({memory.changes - changes} times) since: call backward before the change, or change a clone()"
+            )
+
+
+def _seed(root: TensorBase, gradient: Array | None) -> Array:
     xp = array_module(root.device)
     if gradient is None:
         if root.size != 1:
@@ -77,23 +100,9 @@ def _seed(root: Tensor, gradient: Array | None) -> Array:
     return seed
 
 
-def _gradients(node: Function, g: Array) -> list[Array | None]:
-    """One gradient per input, in the input's shape and dtype; None where none is needed."""
-    assert node.inputs is not None
-    grads = node.backward(g)
-    grads = grads if isinstance(grads, tuple) else (grads,)
-    xp = node.xp
-    return [
-        _sum_to(xp.asarray(grad, dtype=source.dtype), source.shape) if needed else None
-        for source, needed, grad in zip(node.inputs, node.needs, grads)
-    ]
-
-
 def _sum_to(g: Any, shape: Shape) -> Array:
     """The adjoint of broadcasting ``shape`` to ``g.shape``: a sum over the axes that were stretched."""
-    if g.shape != shape:
-        lead = g.ndim - len(shape)
-        stretched = tuple(i for i, size in enumerate(shape, start=lead) if size == 1 and g.shape[i] != 1)
-        g = g.sum(axis=(*range(lead), *stretched)).reshape(shape)
-    result: Array = g
+    lead = g.ndim - len(shape)
+    stretched = tuple(i for i, size in enumerate(shape, start=lead) if size == 1 and g.shape[i] != 1)
+    result: Array = g.sum(axis=(*range(lead), *stretched)).reshape(shape)
     return result

@@ -20,20 +20,33 @@ with their gradients follows micrograd and JAX's autodidax; an instance as the r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from ringleader.runtime.autograd.tensor import Tensor
+    from ringleader.runtime.autograd.base import TensorBase
 
 Array: TypeAlias = Any  # numpy's array, or what another device's array module has in its place
 Shape: TypeAlias = tuple[int, ...]
+Source: TypeAlias = "Function | TensorBase | None"  # the op that made an input, or the leaf it is
 
 
 class ShapeError(ValueError):
     """The shapes do not fit the op; the message names the op and the shapes."""
+
+
+class Memory:
+    """What tensors that share memory share: how often that memory was changed."""
+
+    changes = 0  # times it was changed in place
+    rewrites = 0  # times that was recorded: tensors that do not know of it have an outdated graph
+    of_leaf = False  # it belongs to a leaf that needs a gradient, and an op made a view of it
+
+
+# an input or output that an op keeps: which (the number of inputs: the output), its name, memory and changes
+Kept: TypeAlias = tuple[int, str | None, Memory, int]
 
 
 class Function:
@@ -42,11 +55,18 @@ class Function:
     A subclass with options (an axis, a stride) is a dataclass. ``backward`` gets the gradient of the output
     and returns one gradient per input (a bare array if there is one input). It may return it in the
     broadcast shape: the engine sums it down to the input's. Where ``needs[i]`` is False, None will do.
+
+    An array that ``forward`` leaves in an attribute (or in a tuple or list there), and that is an input, the
+    output or a view of one, is thereby declared as needed for the gradient: backward refuses if its memory has
+    been changed in place since. So keep an input only where the gradient needs it: ``self.a = a if self.needs[1] else None``.
     """
 
     name: ClassVar[str]
-    inputs: tuple[Tensor, ...] | None = None  # None: freed
+    sources: Sequence[Source] | None = None  # where each input's gradient goes; None: freed
+    input_shapes: Sequence[Shape] = ()
+    input_dtypes: Sequence[Any] = ()
     needs: tuple[bool, ...] = ()  # which inputs need a gradient
+    watched: Sequence[Kept] = ()  # memory of tensors that backward reads
     depth: int = 0  # longest way from a leaf; backward goes from deep to shallow
     xp: Any = np  # the device's array module
 

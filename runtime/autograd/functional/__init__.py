@@ -18,6 +18,15 @@ from ringleader.runtime.autograd.functional.attention import (
     rotary,
     scaled_dot_product_attention,
 )
+from ringleader.runtime.autograd.functional.combining import (
+    bmm,
+    cat,
+    einsum,
+    maximum,
+    minimum,
+    stack,
+    where,
+)
 from ringleader.runtime.autograd.functional.convolution import (
     conv1d,
     conv2d,
@@ -43,6 +52,9 @@ from ringleader.runtime.autograd.functional.normalization import (
     layer_norm,
     rms_norm,
 )
+from ringleader.runtime.autograd.functional.padding import (
+    pad,
+)
 from ringleader.runtime.autograd.functional.pooling import (
     adaptive_avg_pool2d,
     avg_pool1d,
@@ -62,12 +74,15 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
+    "bmm",
+    "cat",
     "conv1d",
     "conv2d",
     "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
     "dropout",
+    "einsum",
     "elu",
     "embedding",
     "gelu",
@@ -82,8 +97,11 @@ __all__ = [
     "lstm",
     "max_pool1d",
     "max_pool2d",
+    "maximum",
+    "minimum",
     "mse_loss",
     "nll_loss",
+    "pad",
     "relu",
     "relu6",
     "rms_norm",
@@ -95,5 +113,7 @@ __all__ = [
     "smooth_l1_loss",
     "softmax",
     "softplus",
+    "stack",
     "tanh",
+    "where",
 ]

@@ -10,6 +10,8 @@ from ringleader.runtime.autograd.op import Array, Function, Shape, op
 
 class Binary(Function):
     def shape(self, a: Shape, b: Shape) -> Shape:
+        if a == b:
+            return a
         try:
             return np.broadcast_shapes(a, b)
         except ValueError:
@@ -42,7 +44,8 @@ class Sub(Binary):
 @op("mul")
 class Mul(Binary):
     def forward(self, a: Array, b: Array) -> Array:
-        self.a, self.b = a, b
+        self.a: Array = a if self.needs[1] else None
+        self.b: Array = b if self.needs[0] else None
         return a * b
 
     def backward(self, g: Array) -> tuple[Array | None, Array | None]:
@@ -52,8 +55,9 @@ class Mul(Binary):
 @op("div")
 class Div(Binary):
     def forward(self, a: Array, b: Array) -> Array:
-        self.b, self.y = b, a / b
-        return self.y
+        y = a / b
+        self.b, self.y = b, y if self.needs[1] else None
+        return y
 
     def backward(self, g: Array) -> tuple[Array, Array | None]:
         da = g / self.b
@@ -72,7 +76,7 @@ class Neg(Unary):
 @op("pow")
 @dataclass(eq=False)
 class Pow(Unary):
-    """x to a constant power."""
+    """x to a constant power. (Of a tensor of exponents: power.)"""
 
     exponent: float
 
@@ -86,21 +90,21 @@ class Pow(Unary):
         return g * (self.exponent * self.x ** (self.exponent - 1))
 
 
-@op("exp")
-class Exp(Unary):
-    def forward(self, x: Array) -> Array:
-        self.y = self.xp.exp(x)
-        return self.y
+@op("power")
+class Power(Binary):
+    """a ** b, both tensors. Where a is 0, db is 0 for b >= 0, the limit of a ** b log a."""
 
-    def backward(self, g: Array) -> Array:
-        return g * self.y
+    def forward(self, a: Array, b: Array) -> Array:
+        y = a**b
+        self.a, self.b, self.y = a, b, y if self.needs[1] else None
+        return y
 
-
-@op("log")
-class Log(Unary):
-    def forward(self, x: Array) -> Array:
-        self.x = x
-        return self.xp.log(x)
-
-    def backward(self, g: Array) -> Array:
-        return g / self.x
+    def backward(self, g: Array) -> tuple[Array | None, Array | None]:
+        xp, a, b = self.xp, self.a, self.b
+        da = db = None
+        if self.needs[0]:
+            da = g * b * a ** xp.where(b == 0, 1, b - 1)  # 0 ** -1 would be infinite
+        if self.needs[1]:
+            zero = (a == 0) & (b >= 0)
+            db = g * self.y * xp.log(xp.where(zero, 1, a))
+        return da, db

@@ -198,12 +198,11 @@ class Attention(Function):
             self._attend_backward(at, draws, g, (dq, dk, dv, dbias))
         if dq is not None:
             dq *= self.scale
-        assert self.inputs is not None
         whole = (
             None if d is None else d.reshape(*lead, *d.shape[-2:])
             for d, lead in ((dq, self.lead), (dk, self.outer), (dv, self.outer))
         )  # fmt: skip
-        return (*whole, None if dbias is None else dbias.reshape(self.inputs[3].shape))[: len(self.needs)]
+        return (*whole, None if dbias is None else dbias.reshape(self.input_shapes[3]))[: len(self.needs)]
 
     def _attend_backward(
         self, at: Rows, draws: np.random.Generator | None, g: Array, grads: tuple[Array | None, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import nan, prod
+from math import inf, nan, prod
 
+import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
 
 
@@ -23,7 +24,7 @@ class Reduction(Function):
             raise self.refuse(f"axis {self.axis} is out of range or twice there", x)
         axes = {a % len(x) for a in wanted}
         self.source, self.kept = x, tuple(1 if i in axes else size for i, size in enumerate(x))
-        self.count = prod(x[a] for a in axes)
+        self.axes, self.count = axes, prod(x[a] for a in axes)
         return self.kept if self.keepdims else tuple(size for i, size in enumerate(x) if i not in axes)
 
     def spread(self, g: Array) -> Array:
@@ -49,3 +50,141 @@ class Mean(Reduction):
 
     def backward(self, g: Array) -> Array:
         return self.spread(g * self.share)
+
+
+class Extremum(Reduction):
+    """Equal extrema share the gradient."""
+
+    def shape(self, x: Shape) -> Shape:
+        out = super().shape(x)
+        if self.count == 0:
+            raise self.refuse(f"there are no elements over axis {self.axis}", x)
+        return out
+
+    def remember(self, x: Array, y: Array) -> Array:
+        if self.needs[0]:
+            self.found = x == y.reshape(self.kept)
+        return y
+
+    def backward(self, g: Array) -> Array:
+        number = self.found.sum(axis=self.axis, keepdims=True, dtype=g.dtype)
+        return self.found * (g.reshape(self.kept) / number.reshape(self.kept))
+
+
+@op("amax")
+class Amax(Extremum):
+    def forward(self, x: Array) -> Array:
+        return self.remember(x, x.max(axis=self.axis, keepdims=self.keepdims))
+
+
+@op("amin")
+class Amin(Extremum):
+    def forward(self, x: Array) -> Array:
+        return self.remember(x, x.min(axis=self.axis, keepdims=self.keepdims))
+
+
+@op("prod")
+class Prod(Reduction):
+    def forward(self, x: Array) -> Array:
+        self.x: Array = x if self.needs[0] else None
+        return x.prod(axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, g: Array) -> Array:
+        """Each element's gradient is the product of those before and after it: right for zeros, too."""
+        order = sorted(range(len(self.source)), key=lambda axis: axis in self.axes)
+        moved = self.x.transpose(order)
+        rows = moved.reshape(-1, self.count) if self.count else moved.reshape(0, 1)
+        others = self.xp.ones_like(rows)
+        others[:, 1:] = self.xp.cumprod(rows[:, :-1], axis=1)
+        others[:, :-1] *= self.xp.cumprod(rows[:, :0:-1], axis=1)[:, ::-1]
+        inverse = sorted(range(len(order)), key=order.__getitem__)
+        return g.reshape(self.kept) * others.reshape(moved.shape).transpose(inverse)
+
+
+@dataclass(eq=False)
+class Spread(Reduction):
+    correction: int = 1
+
+    def variance(self, x: Array) -> Array:
+        left = self.count - self.correction
+        self.share = 1 / left if left > 0 else inf
+        mean = x.sum(axis=self.axis, keepdims=True) * x.dtype.type(1 / self.count if self.count else nan)
+        self.distance = x - mean
+        square = self.distance * self.distance
+        with np.errstate(invalid="ignore"):  # 0 * inf
+            return square.sum(axis=self.axis, keepdims=self.keepdims) * x.dtype.type(self.share)
+
+
+@op("var")
+class Var(Spread):
+    """The sum of squared distances from the mean, divided by count - correction; inf or NaN if that is not > 0."""
+
+    def forward(self, x: Array) -> Array:
+        return self.variance(x)
+
+    def backward(self, g: Array) -> Array:
+        return g.reshape(self.kept) * (2 * self.share) * self.distance
+
+
+@op("std")
+class Std(Spread):
+    """The root of var. Its gradient at 0 is 0."""
+
+    def forward(self, x: Array) -> Array:
+        self.y = self.xp.sqrt(self.variance(x))
+        return self.y
+
+    def backward(self, g: Array) -> Array:
+        slope = self.xp.where(self.y == 0, 0, g / self.xp.where(self.y == 0, 1, self.y))
+        return slope.reshape(self.kept) * self.share * self.distance
+
+
+@op("norm")
+class Norm(Reduction):
+    """The root of the sum of squares. Its gradient at 0 is 0."""
+
+    def forward(self, x: Array) -> Array:
+        self.x, self.y = x, self.xp.sqrt((x * x).sum(axis=self.axis, keepdims=self.keepdims))
+        return self.y
+
+    def backward(self, g: Array) -> Array:
+        y = self.xp.where(self.y == 0, 1, self.y)
+        return (g / y).reshape(self.kept) * self.x
+
+
+@op("logsumexp")
+class LogSumExp(Reduction):
+    """log(sum(exp(x))), moved by the maximum so that exp cannot overflow; -inf over no elements."""
+
+    def forward(self, x: Array) -> Array:
+        largest = x.max(axis=self.axis, keepdims=True, initial=-self.xp.inf)
+        largest = self.xp.where(self.xp.isfinite(largest), largest, x.dtype.type(0))
+        share = self.xp.exp(x - largest)
+        total = share.sum(axis=self.axis, keepdims=True)
+        with np.errstate(divide="ignore"):
+            y = self.xp.log(total) + largest
+        self.share = share / self.xp.where(total == 0, 1, total) if self.needs[0] else None
+        return y if self.keepdims else y.squeeze(tuple(self.axes))
+
+    def backward(self, g: Array) -> Array:
+        return g.reshape(self.kept) * self.share
+
+
+@op("cumsum")
+@dataclass(eq=False)
+class Cumsum(Function):
+    """Sums of the elements so far, along ``axis``."""
+
+    axis: int
+
+    def shape(self, x: Shape) -> Shape:
+        if not -len(x) <= self.axis < len(x):
+            raise self.refuse(f"there is no axis {self.axis}", x)
+        return x
+
+    def forward(self, x: Array) -> Array:
+        return self.xp.cumsum(x, axis=self.axis)
+
+    def backward(self, g: Array) -> Array:
+        flipped = self.xp.flip(g, self.axis)
+        return self.xp.flip(self.xp.cumsum(flipped, axis=self.axis), self.axis)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
+
+import numpy as np
 
 from helpers.op_cases.draw import Array, Case, distinct, normal, positive, strided
 
@@ -30,9 +33,44 @@ def unary(name: str, draw: Callable[..., Array] = normal, **options: Any) -> lis
     ]
 
 
+def inside(*shape: int) -> Array:
+    """In (-1, 1)."""
+    return np.asarray(np.tanh(normal(*shape)))
+
+
+def shifted(*shape: int) -> Array:
+    """As far from integers, and from ``distinct`` numbers, as those are from each other."""
+    return distinct(*shape)[::-1] + 0.03 if shape else distinct() + 0.03
+
+
+def choices() -> list[Case]:
+    masks = [
+        ((), (), ()),
+        ((2, 3), (3,), (2, 1)),
+        ((3,), (2, 1), ()),
+        ((2, 1, 1), (3,), (4, 1)),
+        ((0, 2), (2,), ()),
+    ]
+    cases: list[Case] = [
+        ("where", {"condition": normal(*c) > 0}, [normal(*a), normal(*b)]) for c, a, b in masks
+    ]
+    return [
+        *cases,
+        ("where", {"condition": strided(normal(3, 2)) > 0}, [strided(normal(3, 2)), strided(normal(3, 2))]),
+        *(case for low, high in [(-0.3, 0.2), (-inf, 0), (0, inf), (0.3, -0.3)]
+          for case in unary("clamp", distinct, low=low, high=high)),
+    ]  # fmt: skip
+
+
 CASES: list[Case] = [
     *binary("add"), *binary("sub"), *binary("mul"), *binary("div", positive),
-    *unary("neg"), *unary("exp"), *unary("log", positive), *unary("tanh"), *unary("sigmoid"),
-    *unary("relu", distinct),
+    *binary("maximum", shifted), *binary("minimum", shifted), *choices(),
+    ("power", {}, [positive(2, 3), normal(3)]), ("power", {}, [positive(), normal(2)]),
+    ("power", {}, [positive(0, 3), normal(3)]), ("power", {}, [strided(positive(3, 2)), strided(normal(3, 2))]),
+    *(case for name in ("neg", "exp", "expm1", "tanh", "sigmoid", "square", "sin", "cos", "atan", "sinh", "cosh",
+                        "erf", "clone") for case in unary(name)),
+    *(case for name in ("log", "log1p", "log2", "sqrt", "rsqrt") for case in unary(name, positive)),
+    *(case for name in ("tan", "asin", "acos") for case in unary(name, inside)),
+    *(case for name in ("relu", "abs", "sign", "floor", "ceil", "round") for case in unary(name, distinct)),
     *(case for e in (0, 1, 2, 3, -1, 0.5, -1.5) for case in unary("pow", positive, exponent=e)),
 ]  # fmt: skip
