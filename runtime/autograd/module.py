@@ -26,12 +26,13 @@ class Module:
     """
 
     training: bool = True
+    _buffers: tuple[str, ...] = ()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         raise NotImplementedError
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.forward(x)
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.forward(*args, **kwargs)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
@@ -54,17 +55,32 @@ class Module:
     def parameters(self) -> Iterator[Parameter]:
         return (parameter for _, parameter in self.named_parameters())
 
+    def register_buffer(self, name: str, array: Array) -> None:
+        """Attribute ``name``: an array that is no parameter, but part of the state; changed in place."""
+        setattr(self, name, array)
+        self._buffers = (*self._buffers, name)
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
+        """Dotted names and arrays."""
+        yield from ((prefix + name, getattr(self, name)) for name in self._buffers)
+        for name, child in self.named_children():
+            yield from child.named_buffers(f"{prefix}{name}.")
+
+    def _state(self) -> dict[str, Array]:
+        parameters = {name: parameter.data for name, parameter in self.named_parameters()}
+        return parameters | dict(self.named_buffers())
+
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters, by name."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+        """Copies of all parameters and buffers, by name."""
+        return {name: array.copy() for name, array in self._state().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy ``state`` into the parameters, in their dtype.
+        """Copy ``state`` into the parameters and buffers, in their dtype.
 
         KeyError names missing and unexpected keys, ValueError the keys whose shapes differ; nothing has
         been changed then.
         """
-        mine = dict(self.named_parameters())
+        mine = self._state()
         missing, unexpected = [k for k in mine if k not in state], [k for k in state if k not in mine]
         if missing or unexpected:
             raise KeyError(
@@ -74,8 +90,8 @@ class Module:
                  if np.shape(state[k]) != p.shape]  # fmt: skip
         if wrong:
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(wrong)}")
-        for name, parameter in mine.items():
-            parameter.data[...] = state[name]
+        for name, array in mine.items():
+            array[...] = state[name]
 
     def train(self: M, mode: bool = True) -> M:
         self.training = mode
