@@ -1,8 +1,48 @@
 """Ops with options, as functions of tensors. Names and argument order are PyTorch's."""
 
-from ringleader.runtime.autograd.functional.convolution import conv2d
-from ringleader.runtime.autograd.functional.linear import linear
-from ringleader.runtime.autograd.functional.loss import cross_entropy
-from ringleader.runtime.autograd.functional.pooling import avg_pool2d, max_pool2d
+from ringleader.runtime.autograd.functional.activation import (
+    dropout,
+    elu,
+    gelu,
+    leaky_relu,
+    log_softmax,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from ringleader.runtime.autograd.functional.convolution import (
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
+)
+from ringleader.runtime.autograd.functional.linear import embedding, linear
+from ringleader.runtime.autograd.functional.loss import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+from ringleader.runtime.autograd.functional.normalization import batch_norm, group_norm, layer_norm, rms_norm
+from ringleader.runtime.autograd.functional.pooling import (
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 
-__all__ = ["avg_pool2d", "conv2d", "cross_entropy", "linear", "max_pool2d"]
+__all__ = [
+    "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy_with_logits", "conv1d",
+    "conv2d", "conv_transpose1d", "conv_transpose2d", "cross_entropy", "dropout", "elu", "embedding", "gelu",
+    "group_norm", "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "max_pool1d",
+    "max_pool2d", "mse_loss", "nll_loss", "relu", "relu6", "rms_norm", "sigmoid", "silu", "smooth_l1_loss",
+    "softmax", "softplus", "tanh",
+]  # fmt: skip

@@ -13,13 +13,13 @@ from ringleader.runtime.autograd.tensor import Tensor
 
 
 class Linear(Weighted):
-    """x (N, in_features) -> x weight^T + bias (N, out_features)."""
+    """x (..., in_features) -> x weight^T + bias (..., out_features)."""
 
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *,
         generator: np.random.Generator, dtype: DTypeLike = np.float32,
     ) -> None:  # fmt: skip
-        super().__init__((out_features, in_features), bias, generator, dtype)
+        super().__init__((out_features, in_features), out_features, bias, generator, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)

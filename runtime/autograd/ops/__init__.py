@@ -4,11 +4,19 @@ from ringleader.runtime.autograd.ops import (
     activation,
     arithmetic,
     convolution,
+    dropout,
+    embedding,
+    linear,
     loss,
     matmul,
     movement,
+    normalization,
     pooling,
     reduction,
+    softmax,
 )
 
-__all__ = ["activation", "arithmetic", "convolution", "loss", "matmul", "movement", "pooling", "reduction"]
+__all__ = [
+    "activation", "arithmetic", "convolution", "dropout", "embedding", "linear", "loss", "matmul", "movement",
+    "normalization", "pooling", "reduction", "softmax",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Losses."""
+"""Losses. ``reduction``: "mean", "sum", or "none" for the loss of each element."""
 
 from __future__ import annotations
 
@@ -6,48 +6,248 @@ from dataclasses import dataclass
 from math import nan
 
 import numpy as np
+from numpy.typing import DTypeLike
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
+from ringleader.runtime.autograd.ops.activation import sigmoid
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-@op("cross_entropy")
+def check_reduction(name: str, reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{name}: unknown reduction {reduction!r}; known: {', '.join(REDUCTIONS)}")
+
+
 @dataclass(eq=False)
-class CrossEntropy(Function):
-    """-log softmax(x)[target] of x (N, C) and integer ``target`` (N,): (N,) if "none", else a number."""
+class ClassLoss(Function):
+    """x (N, C, d1, ...) or (C,), integer ``target`` of the same shape without C.
+
+    Where the target is ``ignore_index``, there is neither loss nor gradient. ``weight`` (C,) multiplies the
+    loss by the weight of the target's class, and "mean" divides by the sum of these weights: NaN where there
+    is nothing to divide by, as in PyTorch; the gradient is 0 then.
+    """
 
     target: Array
+    weight: Array | None = None
+    ignore_index: int = -100
     reduction: str = "mean"
 
     def shape(self, x: Shape) -> Shape:
-        if self.reduction not in REDUCTIONS:
-            raise ValueError(
-                f"cross_entropy: unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}"
-            )
-        if len(x) != 2 or self.target.shape != x[:1] or x[1] == 0:
-            raise self.refuse("input must be (N, C) and target (N,)", x, self.target.shape)
+        check_reduction(self.name, self.reduction)
+        self.axis = 0 if len(x) == 1 else 1
+        wanted = x[: self.axis] + x[self.axis + 1 :]
+        if not x or self.target.shape != wanted or x[self.axis] == 0:
+            raise self.refuse("input must be (N, C, ...) and target (N, ...)", x, self.target.shape)
         if self.target.dtype.kind not in "iu":
-            raise TypeError(f"cross_entropy: target must be integers, not {self.target.dtype}")
-        wrong = self.target[(self.target < 0) | (self.target >= x[1])]
+            raise TypeError(f"{self.name}: target must be integers, not {self.target.dtype}")
+        classes = x[self.axis]
+        if self.weight is not None and self.weight.shape != (classes,):
+            raise self.refuse(f"weight must be ({classes},)", x, self.weight.shape)
+        self.counts = self.target != self.ignore_index
+        self.label = np.where(self.counts, self.target, 0)  # any class will do for what does not count
+        wrong = self.label[(self.label < 0) | (self.label >= classes)]
         if wrong.size:
             raise ValueError(
-                f"cross_entropy: target {wrong[0]} is not one of the {x[1]} classes 0..{x[1] - 1}"
+                f"{self.name}: target {wrong[0]} is not one of the {classes} classes 0..{classes - 1}"
             )
-        return x[:1] if self.reduction == "none" else ()
+        return wanted if self.reduction == "none" else ()
 
-    def forward(self, x: Array) -> Array:
-        z = x - x.max(axis=1, keepdims=True)  # (N, C): exp cannot overflow
-        self.rows, self.probability = np.arange(len(x)), np.exp(z)
-        total = self.probability.sum(axis=1, keepdims=True)  # (N, 1)
-        losses: Array = np.log(total[:, 0]) - z[self.rows, self.target]
-        self.probability /= total
+    def weigh(self, dtype: DTypeLike) -> None:
+        """Sets the losses' weights (N, ...), and their share in the result: a number."""
+        self.weights = self.counts.astype(dtype)
+        if self.weight is not None:
+            self.weights *= self.weight[self.label]
+        total = self.weights.sum() if self.reduction == "mean" else 1
+        self.share = self.weights.dtype.type(1 / total if total else 0)
+        grid = np.indices(self.label.shape, sparse=True)
+        self.at_label = (*grid[: self.axis], self.label, *grid[self.axis :])  # x[at_label]: (N, ...)
+
+    def reduce(self, losses: Array) -> Array:
         if self.reduction == "none":
             return losses
-        self.share = 1.0 if self.reduction == "sum" else 1 / len(x) if len(x) else nan
-        return losses.sum() * x.dtype.type(self.share)
+        return losses.sum() * (self.share or losses.dtype.type(nan))
+
+
+@op("nll_loss")
+class NLLLoss(ClassLoss):
+    """-x[target], x being log probabilities."""
+
+    def forward(self, x: Array) -> Array:
+        self.weigh(x.dtype)
+        self.like = x
+        return self.reduce(-self.weights * x[self.at_label])
 
     def backward(self, g: Array) -> Array:
-        dx = self.probability.copy()
-        dx[self.rows, self.target] -= 1
-        dx *= g[:, None] if self.reduction == "none" else g * self.share
+        dx = np.zeros_like(self.like)
+        dx[self.at_label] = -self.weights * (g * self.share)
         return dx
+
+
+@op("cross_entropy")
+@dataclass(eq=False)
+class CrossEntropy(ClassLoss):
+    """-log softmax(x)[target] in one op: with p = softmax(x), its gradient is p - onehot(target).
+
+    ``label_smoothing`` e puts (1 - e) onehot(target) + e / C in the place of onehot(target) (Szegedy,
+    Vanhoucke, Ioffe, Shlens, Wojna 2016, section 7), the second part times the ``weight`` of each class.
+    """
+
+    label_smoothing: float = 0.0
+
+    def shape(self, x: Shape) -> Shape:
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"cross_entropy: label_smoothing must be in 0..1, it is {self.label_smoothing}")
+        return super().shape(x)
+
+    def forward(self, x: Array) -> Array:
+        self.weigh(x.dtype)
+        z = x - x.max(axis=self.axis, keepdims=True)  # (N, C, ...): exp cannot overflow
+        at_label, self.smooth = z[self.at_label], self._smooth(x)
+        smoothed = None if self.smooth is None else (z * self.smooth).sum(axis=self.axis)
+        self.probability = np.exp(z, out=z)
+        total = self.probability.sum(axis=self.axis, keepdims=True)
+        self.probability /= total
+        log_total = np.log(total.squeeze(self.axis))  # -log p = log_total - z
+        self.onehot = self.weights * (1 - self.label_smoothing)
+        losses = self.onehot * (log_total - at_label)
+        if self.smooth is not None:
+            losses += self.counts * (self.smooth.sum() * log_total - smoothed)
+        return self.reduce(losses)
+
+    def _smooth(self, x: Array) -> Array | None:
+        """What smoothing puts on each class, (C, 1, ...) to broadcast with x; None: nothing."""
+        if not self.label_smoothing:
+            return None
+        classes = x.shape[self.axis]
+        weight = np.ones(classes) if self.weight is None else self.weight
+        ones = (1 for _ in x.shape[self.axis + 1 :])
+        return (weight * (self.label_smoothing / classes)).astype(x.dtype).reshape(classes, *ones)
+
+    def backward(self, g: Array) -> Array:
+        g = g * self.share
+        target, total = self.onehot * g, self.onehot * g  # what the target gets, and all classes together
+        if self.smooth is not None:
+            total = total + self.smooth.sum() * self.counts * g
+        dx = self.probability * np.expand_dims(total, self.axis)
+        dx[self.at_label] -= target
+        if self.smooth is not None:
+            dx -= self.smooth * np.expand_dims(self.counts * g, self.axis)
+        return dx
+
+
+@dataclass(eq=False)
+class PairLoss(Function):
+    """A loss of x and target of one shape, element by element. Both may need a gradient."""
+
+    reduction: str = "mean"
+
+    def shape(self, x: Shape, target: Shape) -> Shape:
+        check_reduction(self.name, self.reduction)
+        if x != target:
+            raise self.refuse("input and target must have the same shape", x, target)
+        return x if self.reduction == "none" else ()
+
+    def reduce(self, losses: Array) -> Array:
+        """The mean of no elements is NaN."""
+        self.share = 1.0 if self.reduction != "mean" else 1 / losses.size if losses.size else nan
+        return losses if self.reduction == "none" else losses.sum() * losses.dtype.type(self.share)
+
+
+class DifferenceLoss(PairLoss):
+    """A function of the difference d of x and target."""
+
+    def loss(self, d: Array) -> Array:
+        raise NotImplementedError
+
+    def slope(self, d: Array) -> Array:
+        raise NotImplementedError
+
+    def forward(self, x: Array, target: Array) -> Array:
+        self.d = x - target
+        return self.reduce(self.loss(self.d))
+
+    def backward(self, g: Array) -> tuple[Array, Array | None]:
+        dx = self.slope(self.d) * (g * self.share)
+        return dx, -dx if self.needs[1] else None
+
+
+@op("mse_loss")
+class MSELoss(DifferenceLoss):
+    """d^2."""
+
+    def loss(self, d: Array) -> Array:
+        return d * d
+
+    def slope(self, d: Array) -> Array:
+        return 2 * d
+
+
+@op("l1_loss")
+class L1Loss(DifferenceLoss):
+    """|d|. The gradient at 0 is 0."""
+
+    def loss(self, d: Array) -> Array:
+        return np.abs(d)
+
+    def slope(self, d: Array) -> Array:
+        return np.sign(d)
+
+
+@op("huber_loss")
+@dataclass(eq=False)
+class HuberLoss(DifferenceLoss):
+    """d^2 / 2 up to |d| = delta, from there on the tangent delta (|d| - delta / 2) (Huber 1964)."""
+
+    delta: float = 1.0
+
+    def shape(self, x: Shape, target: Shape) -> Shape:
+        if self.delta <= 0:
+            raise ValueError(f"huber_loss: delta must be positive, it is {self.delta}")
+        return super().shape(x, target)
+
+    def loss(self, d: Array) -> Array:
+        size = np.abs(d)
+        curved = np.minimum(size, self.delta)
+        return curved * (size - 0.5 * curved)
+
+    def slope(self, d: Array) -> Array:
+        return np.clip(d, -self.delta, self.delta)
+
+
+@op("binary_cross_entropy_with_logits")
+@dataclass(eq=False)
+class BinaryCrossEntropyWithLogits(PairLoss):
+    """-t log p - (1 - t) log(1 - p), p = sigmoid(x), as (1 - t) x + log(1 + exp(-x)), which is exact for
+    any x. ``pos_weight`` w, which broadcasts with x, stands before the first term:
+    (1 - t) x + (1 + (w - 1) t) log(1 + exp(-x)). ``weight`` multiplies the loss.
+    """
+
+    weight: Array | None = None
+    pos_weight: Array | None = None
+
+    def shape(self, x: Shape, target: Shape) -> Shape:
+        for name, array in (("weight", self.weight), ("pos_weight", self.pos_weight)):
+            if array is not None and not _broadcasts(array.shape, x):
+                raise self.refuse(f"{name} must broadcast to the input", x, array.shape)
+        return super().shape(x, target)
+
+    def forward(self, x: Array, target: Array) -> Array:
+        one = x.dtype.type(1)
+        self.x, self.target = x, target
+        self.more = one * 0 if self.pos_weight is None else self.pos_weight.astype(x.dtype) - one
+        self.factor = one if self.weight is None else self.weight.astype(x.dtype)
+        self.soft = np.log1p(np.exp(-np.abs(x))) - np.minimum(x, 0)  # log(1 + exp(-x))
+        return self.reduce(self.factor * ((1 - target) * x + (1 + self.more * target) * self.soft))
+
+    def backward(self, g: Array) -> tuple[Array | None, Array | None]:
+        g, dx, dt = g * self.share * self.factor, None, None
+        if self.needs[0]:
+            dx = g * (1 - self.target - (1 + self.more * self.target) * sigmoid(np, -self.x))
+        if self.needs[1]:
+            dt = g * (self.more * self.soft - self.x)
+        return dx, dt
+
+
+def _broadcasts(small: Shape, large: Shape) -> bool:
+    matching = zip(reversed(small), reversed(large))
+    return len(small) <= len(large) and all(a in (1, b) for a, b in matching)

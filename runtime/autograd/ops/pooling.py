@@ -1,72 +1,122 @@
-"""Pooling over windows of an image, without padding; rows and columns that fill no window are left out."""
+"""Pooling over windows of an image; rows and columns at its end that fill no window are left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
-from ringleader.runtime.autograd.ops.convolution import windows
+from ringleader.runtime.autograd.ops.windows import Windows, window_counts
+
+IMAGES = {1: "(N, C, L)", 2: "(N, C, H, W)"}
 
 
 @dataclass(eq=False)
-class Pool2d(Function):
-    """x (N, C, H, W) -> (N, C, (H - kh) // stride + 1, (W - kw) // stride + 1)."""
+class Pool(Function):
+    """x (N, C, *S) -> (N, C, *P), P = (S + 2 padding - dilation (K - 1) - 1) // stride + 1.
 
-    kernel_size: tuple[int, int]
-    stride: tuple[int, int]
+    The padding, at most half a kernel, counts neither as maximum nor, unless asked for, in a mean.
+    """
+
+    kernel_size: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
 
     def shape(self, x: Shape) -> Shape:
-        if len(x) != 4:
-            raise self.refuse("input must be (N, C, H, W)", x)
-        if min(self.stride) < 1 or min(self.kernel_size) < 1:
-            raise self.refuse(f"kernel {self.kernel_size} and stride {self.stride} must be positive", x)
-        room = [x[i + 2] - self.kernel_size[i] for i in (0, 1)]
-        if min(room) < 0:
-            raise self.refuse(f"the kernel {self.kernel_size} is larger than the image", x)
-        self.out = (room[0] // self.stride[0] + 1, room[1] // self.stride[1] + 1)
-        return (*x[:2], *self.out)
+        kernel, padding = self.kernel_size, self.padding
+        if len(x) != len(kernel) + 2:
+            raise self.refuse(f"input must be {IMAGES[len(kernel)]}", x)
+        if min(self.stride) < 1 or min(kernel) < 1 or min(self.dilation) < 1:
+            raise self.refuse(f"kernel {kernel}, stride {self.stride} and dilation {self.dilation} must be "
+                              "positive", x)  # fmt: skip
+        if any(not 0 <= 2 * p <= d * (k - 1) + 1 for p, d, k in zip(padding, self.dilation, kernel)):
+            raise self.refuse(f"padding {padding} must be from 0 to half of the kernel {kernel}", x)
+        out = window_counts(kernel, self.stride, self.dilation, tuple(2 * p for p in padding), x[2:])
+        if min(out) < 1:
+            raise self.refuse(f"the kernel {kernel} is larger than the image", x)
+        self.windows = Windows(kernel, self.stride, self.dilation, padding, x[2:], out)
+        return (*x[:2], *out)
 
-    def places(self, x: Array) -> list[Array]:
-        """For each place of the kernel, row by row: the pixels (N, C, P, Q) that it meets, as a view."""
-        return [x[:, :, rows, cols] for _, _, rows, cols in windows(self.kernel_size, self.stride, self.out)]
+    def filled(self, x: Array, value: float) -> Array:
+        """An output full of ``value``, in the memory layout of x."""
+        return self.xp.full_like(x, value, shape=(*x.shape[:2], *self.windows.out))
+
+
+@dataclass(eq=False)
+class AvgPool(Pool):
+    """With ``count_include_pad``, zeros of the padding count in the mean."""
+
+    count_include_pad: bool = True
+
+    def forward(self, x: Array) -> Array:
+        self.like, y = x, self.filled(x, 0)
+        for _, inside, pixels in self.windows.places():
+            y[(..., *inside)] += x[(..., *pixels)]
+        self.share = self._share(x)
+        y *= self.share
+        return y
+
+    def _share(self, x: Array) -> Array:
+        """What a pixel counts in the mean of a window: a number, or (*P,)."""
+        if self.count_include_pad or not self.windows.clipped():
+            return x.dtype.type(1 / prod(self.kernel_size))
+        counts = self.xp.zeros(self.windows.out, x.dtype)
+        for _, inside, _ in self.windows.places():
+            counts[inside] += 1
+        return 1 / counts
+
+    def backward(self, g: Array) -> Array:
+        dx, share = self.xp.zeros_like(self.like), g * self.share
+        for _, inside, pixels in self.windows.places():
+            dx[(..., *pixels)] += share[(..., *inside)]
+        return dx
+
+
+class MaxPool(Pool):
+    """Of equal maxima in a window the first, row by row, gets the gradient. NaN goes through."""
+
+    def forward(self, x: Array) -> Array:
+        self.like, y = x, self.filled(x, -np.inf)
+        self.winner = self.xp.zeros_like(y, dtype=np.min_scalar_type(prod(self.kernel_size)))
+        places = enumerate(self.windows.places())
+        for number, (_, inside, pixels) in reversed(list(places)):  # backwards: the first of equals stays
+            mine, best, winner = x[(..., *pixels)], y[(..., *inside)], self.winner[(..., *inside)]
+            self.xp.copyto(winner, winner.dtype.type(number), where=mine >= best)
+            self.xp.maximum(mine, best, out=best)  # lets NaN through
+        return y
+
+    def backward(self, g: Array) -> Array:
+        dx = self.xp.zeros_like(self.like)
+        for number, (_, inside, pixels) in enumerate(self.windows.places()):
+            dx[(..., *pixels)] += g[(..., *inside)] * (self.winner[(..., *inside)] == number)
+        return dx
+
+
+@op("avg_pool1d")
+@dataclass(eq=False)
+class AvgPool1d(AvgPool):
+    padding: Shape = (0,)
+    dilation: Shape = (1,)
 
 
 @op("avg_pool2d")
-class AvgPool2d(Pool2d):
-    def forward(self, x: Array) -> Array:
-        self.like = x
-        first, *others = self.places(x)
-        y = first.copy(order="K")
-        for pixels in others:
-            y += pixels
-        y *= 1 / (self.kernel_size[0] * self.kernel_size[1])
-        return y
+@dataclass(eq=False)
+class AvgPool2d(AvgPool):
+    padding: Shape = (0, 0)
+    dilation: Shape = (1, 1)
 
-    def backward(self, g: Array) -> Array:
-        dx = np.zeros_like(self.like)
-        share = g * (1 / (self.kernel_size[0] * self.kernel_size[1]))
-        for pixels in self.places(dx):
-            pixels += share
-        return dx
+
+@op("max_pool1d")
+@dataclass(eq=False)
+class MaxPool1d(MaxPool):
+    padding: Shape = (0,)
+    dilation: Shape = (1,)
 
 
 @op("max_pool2d")
-class MaxPool2d(Pool2d):
-    """Of equal maxima in a window the first, row by row, gets the gradient."""
-
-    def forward(self, x: Array) -> Array:
-        self.like = x
-        first, *others = self.places(x)
-        y = first.copy(order="K")
-        self.winner = np.zeros_like(y, dtype=np.intp)  # (N, C, P, Q): place in the kernel
-        for place, pixels in enumerate(others, start=1):
-            self.winner[pixels > y] = place
-            np.maximum(y, pixels, out=y)  # lets NaN through
-        return y
-
-    def backward(self, g: Array) -> Array:
-        dx = np.zeros_like(self.like)
-        for place, pixels in enumerate(self.places(dx)):
-            pixels += g * (self.winner == place)
-        return dx
+@dataclass(eq=False)
+class MaxPool2d(MaxPool):
+    padding: Shape = (0, 0)
+    dilation: Shape = (1, 1)

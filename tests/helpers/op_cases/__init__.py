@@ -1,6 +1,7 @@
 """For every op of the table: options and inputs with which tests/runtime/autograd/test_ops.py tries it."""
 
-from helpers.op_cases import elementwise, images, loss, movement, reduction
+from helpers.op_cases import activation, elementwise, images, linear, loss, movement, normalization, reduction
 from helpers.op_cases.draw import Case
 
-CASES: list[Case] = [case for part in (elementwise, images, loss, movement, reduction) for case in part.CASES]
+PARTS = (activation, elementwise, images, linear, loss, movement, normalization, reduction)
+CASES: list[Case] = [case for part in PARTS for case in part.CASES]

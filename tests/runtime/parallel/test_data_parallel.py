@@ -83,7 +83,7 @@ def test_gradients_are_those_of_the_whole_batch(bucket_bytes: int, algorithm: st
         part = shard(np.arange(5), world.rank, world.size)
         for _ in range(2):
             parallel.zero_grad()
-            total = parallel.backward(cross_entropy(parallel(Tensor(x[part])), y[part], "sum") / 5)
+            total = parallel.backward(cross_entropy(parallel(Tensor(x[part])), y[part], reduction="sum") / 5)
             assert total == pytest.approx(loss.item(), rel=1e-14)
             for got, wanted in zip(mine.parameters(), whole.parameters(), strict=True):
                 np.testing.assert_allclose(got.grad, wanted.grad, rtol=1e-12, atol=1e-14)
@@ -213,7 +213,9 @@ def test_training_continues_after_a_rank_had_no_samples() -> None:
         for count in (1, 4):
             mine = shard(np.arange(count), world.rank, world.size)
             parallel.zero_grad()
-            parallel.backward(cross_entropy(parallel(Tensor(np.eye(4, 2)[mine])), mine % 2, "sum") / count)
+            parallel.backward(
+                cross_entropy(parallel(Tensor(np.eye(4, 2)[mine])), mine % 2, reduction="sum") / count
+            )
             optimizer.step()
         return layer.weight.data
 
