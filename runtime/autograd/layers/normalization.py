@@ -88,6 +88,7 @@ class BatchNorm(Module):
         self.weight, self.bias = ones(affine, shape, dtype), zeros(affine, shape, dtype)
         self.running_mean: Array | None = None
         self.running_var: Array | None = None
+        self.num_batches_tracked: Array | None = None
         self.track_running_stats = track_running_stats
         if track_running_stats:
             self.register_buffer("running_mean", np.zeros(shape, dtype))
@@ -100,7 +101,7 @@ class BatchNorm(Module):
                 f"{type(self).__name__}: shape {x.shape}: must be {' or '.join(self.ranks.values())}"
             )
         momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats:
+        if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
             if self.momentum is None:
                 momentum = 1 / int(self.num_batches_tracked)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
 from ringleader.runtime.autograd.ops.windows import Windows, window_counts
 
-ALL = slice(None)
 LAYOUTS = {1: ("(N, C, L)", "k"), 2: ("(N, C, H, W)", "kh, kw")}  # axes -> input, kernel
 
 
@@ -28,6 +27,7 @@ class Convolution(Function):
     padding: Shape | str
     dilation: Shape
     groups: int
+    windows: Windows = field(init=False, repr=False)
 
     def check(self, x: Shape, weight: Shape, bias: tuple[Shape, ...], channels: str, features: int) -> None:
         """Refuse ranks, options, and a bias that is not (features,)."""
@@ -80,18 +80,19 @@ class Convolution(Function):
         (n, c), image = image.shape[:2], image.swapaxes(0, 1)
         make = self.xp.zeros if self.windows.clipped() else self.xp.empty
         columns = make((c, *kernel, n, *out), image.dtype)
+        by_place = self.xp.moveaxis(columns, 0, len(kernel))  # (*K, C, N, *P)
         for place, inside, pixels in self.windows.places():
-            columns[(ALL, *place, ALL, *inside)] = image[(ALL, ALL, *pixels)]
+            by_place[place][inside] = image[pixels]
         return columns.reshape(self.groups, c // self.groups * prod(kernel), n * prod(out))
 
     def roll(self, columns: Array) -> Array:
         """The adjoint, (G, C / G K, N P) -> (N, C, *S): each column is added where it was taken from."""
         kernel, out = self.windows.kernel, self.windows.out
         c, n = columns.shape[0] * columns.shape[1] // prod(kernel), columns.shape[2] // prod(out)
-        columns = columns.reshape(c, *kernel, n, *out)
+        by_place = self.xp.moveaxis(columns.reshape(c, *kernel, n, *out), 0, len(kernel))
         image = self.xp.zeros((c, n, *self.windows.image), columns.dtype)
         for place, inside, pixels in self.windows.places():
-            image[(ALL, ALL, *pixels)] += columns[(ALL, *place, ALL, *inside)]
+            image[pixels] += by_place[place][inside]
         return image.swapaxes(0, 1)
 
 

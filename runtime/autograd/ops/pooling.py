@@ -53,7 +53,7 @@ class AvgPool(Pool):
     def forward(self, x: Array) -> Array:
         self.like, y = x, self.filled(x, 0)
         for _, inside, pixels in self.windows.places():
-            y[(..., *inside)] += x[(..., *pixels)]
+            y[inside] += x[pixels]
         self.share = self._share(x)
         y *= self.share
         return y
@@ -70,7 +70,7 @@ class AvgPool(Pool):
     def backward(self, g: Array) -> Array:
         dx, share = self.xp.zeros_like(self.like), g * self.share
         for _, inside, pixels in self.windows.places():
-            dx[(..., *pixels)] += share[(..., *inside)]
+            dx[pixels] += share[inside]
         return dx
 
 
@@ -82,7 +82,7 @@ class MaxPool(Pool):
         self.winner = self.xp.zeros_like(y, dtype=np.min_scalar_type(prod(self.kernel_size)))
         places = enumerate(self.windows.places())
         for number, (_, inside, pixels) in reversed(list(places)):  # backwards: the first of equals stays
-            mine, best, winner = x[(..., *pixels)], y[(..., *inside)], self.winner[(..., *inside)]
+            mine, best, winner = x[pixels], y[inside], self.winner[inside]
             self.xp.copyto(winner, winner.dtype.type(number), where=mine >= best)
             self.xp.maximum(mine, best, out=best)  # lets NaN through
         return y
@@ -90,7 +90,7 @@ class MaxPool(Pool):
     def backward(self, g: Array) -> Array:
         dx = self.xp.zeros_like(self.like)
         for number, (_, inside, pixels) in enumerate(self.windows.places()):
-            dx[(..., *pixels)] += g[(..., *inside)] * (self.winner[(..., *inside)] == number)
+            dx[pixels] += g[inside] * (self.winner[inside] == number)
         return dx
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ringleader.runtime.autograd.op import Shape
 
-Region: TypeAlias = tuple[slice, ...]
+Region: TypeAlias = tuple[Any, ...]  # an index: an ellipsis, then a slice for each axis
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Windows:
         along = [list(self._along(axis)) for axis in range(len(self.kernel))]
         for steps in product(*along):
             place, inside, pixels = zip(*steps)
-            yield place, inside, pixels
+            yield place, (..., *inside), (..., *pixels)
 
     def clipped(self) -> bool:
         """Whether a window has pixels outside of the image."""
