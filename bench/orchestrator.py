@@ -29,6 +29,7 @@ FEWEST, MOST, PARTS = 3, 400, 6  # samples of a part, and of a measurement; part
 COPY_BUDGET = 0.03  # longer than a time slice, as there may be more processes than cores
 COPIED_FROM = 64 << 10  # bytes; the copying of less measures numpy's call, not the memory
 ALONE_SAMPLES, ALONE_BATCH = 200, 50
+HANDED_TIMES, HANDED_REPEATS = 500, 5  # the best of the repeats counts: it is a bound
 
 
 class NotOfferedError(Exception):
@@ -123,11 +124,15 @@ def paced(seconds: float) -> tuple[int, int]:
 
 @dataclass
 class Run:
-    """What there is besides the points: who could not be measured and why, versions, our call without partners."""
+    """What there is besides the points: who could not be measured and why, versions, our call without partners, and
+    how fast ranks hand memory over to each other."""
 
     lost: dict[str, str] = field(default_factory=dict)  # "mpich, 4 ranks" -> why
     versions: dict[str, str] = field(default_factory=dict)
     alone: dict[int, float] = field(default_factory=dict)  # by rank count: seconds
+    handed: dict[int, float] = field(
+        default_factory=dict
+    )  # by rank count: bytes a second that each rank hands over
 
     def lose(self, name: str, n: int, why: object) -> None:
         self.lost.setdefault(f"{name} on {n} ranks", str(why))
@@ -171,6 +176,9 @@ def _introduce(run: Run, contestant: Contestant, job: Job) -> None:
     if contestant is RINGLEADER:
         times = job.ask(do="alone", samples=ALONE_SAMPLES, batch=ALONE_BATCH)[0]["times"]
         run.alone[job.n] = float(np.median(times)) / ALONE_BATCH / 1e9
+        if path := job.ask(do="share")[0]["path"]:
+            turns = [job.ask(do="hand", path=path, times=HANDED_TIMES) for _ in range(HANDED_REPEATS)]
+            run.handed[job.n] = max(turn[0]["bytes"] / _slowest(turn) for turn in turns)
 
 
 class _Measurement:

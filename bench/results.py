@@ -1,4 +1,4 @@
-"""bench/RESULTS.md: machine, versions, medians and spreads, and what they say of the numbers that must stand."""
+"""Collectives in bench/RESULTS.md: machine, versions, medians and spreads, and what they say of the numbers that must stand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ BUSY = 0.5  # load average
 METHOD = """Contestants are measured in turn within each repeat. A time is the p50 over the calls of a repeat, the
 slowest rank's, Python included; shown are the median over the repeats and, behind it, the least and the largest of
 them. *of limit*: the share reached of the physical limit, which is what must be read and written, over the rate at
-which as many processes copy arrays of that size at once, measured beside it. *ratio*: how many times as fast as the
+which as many processes copy arrays of that size at once, measured beside it. That is memory of one's own, for small
+arrays in one's own cache; but what an AllReduce folds belongs to another core. *hand-over limit*: the busbw at which
+each rank, all at once, copies blocks of 128 KiB into memory that all can see, and the next rank's out of it, barriers
+included: what an AllReduce of arrays in private memory must do besides folding. *ratio*: how many times as fast as the
 fastest peer of that line, as the median (least ... largest) of the repeats' ratios."""
 
 
@@ -43,23 +46,26 @@ def results(
     """The page, in Markdown. ``about``: machine, versions, lost, command, as in the JSON file."""
     on = about["machine"]
     parts = [
-        "# Results",
+        "## Collectives",
         f"Made by `{about['command']}` on {about['date']}: {on['processor']}, {on['cores']} cores, "
         f"{on['memory_bytes'] / 2**30:.0f} GiB, {on['system']}. Load average at the start: {on['load']}"
         + (", so other programs took part of the cores." if on["load"] > BUSY else "."),
         METHOD,
         "\n".join(f"- {name}: {version}" for name, version in about["versions"].items()),
     ]
+    if about["handed_rates"]:
+        each = ", ".join(f"{rate / 1e9:.1f} GB/s on {n} ranks" for n, rate in about["handed_rates"].items())
+        parts.append(f"Each rank hands over {each}.")
     if about["lost"]:
         parts.append("Not measured, or not to the end:")
         parts.append("\n".join(f"- {who}: {why}" for who, why in about["lost"].items()))
     if picture:
         parts.append(f"![bus bandwidth and ratios over size]({picture})")
     if verdicts:
-        parts += ["## The numbers that must stand", _verdicts(verdicts)]
+        parts += ["### The numbers that must stand", _verdicts(verdicts)]
     for collective, n, place in dict.fromkeys((row.collective, row.n, row.place) for row in rows):
         of = [row for row in rows if (row.collective, row.n, row.place) == (collective, n, place)]
-        parts += [f"## {collective}, {n} ranks, {WHERE[place]}", _table(of)]
+        parts += [f"### {collective}, {n} ranks, {WHERE[place]}", _table(of)]
     wrong = sum(row.wrong or 0 for row in rows)
     parts.append(f"Wrong elements in all of these measurements: {wrong}.")
     return "\n\n".join(parts) + "\n"

@@ -54,23 +54,23 @@ def _text(value: float, unit: str) -> str:
     return f"{value:.0%}" if unit == "%" else f"{value * 1e6:.2f} us"
 
 
-def verdicts(rows: Sequence[Row], alone: Mapping[int, float]) -> list[Verdict]:
-    """On AllReduce, for every rank count, place and entry of ours. ``alone``: see Run."""
+def verdicts(rows: Sequence[Row], alone: Mapping[int, float], handed: Mapping[int, float]) -> list[Verdict]:
+    """On AllReduce, for every rank count, place and entry of ours. ``alone``, ``handed``: see Run."""
     made: list[Verdict] = []
     for n in dict.fromkeys(row.n for row in rows):
         for place in PLACES:
             here = [row for row in rows if (row.n, row.place, row.collective) == (n, place, "allreduce")]
             peers = ", ".join(dict.fromkeys(row.entry for row in here if not row.ours))
             for entry in dict.fromkeys(row.entry for row in here if row.ours):
-                made += _of_entry([row for row in here if row.entry == entry], peers)
+                made += _of_entry([row for row in here if row.entry == entry], peers, handed.get(n))
         if n in alone:
             what = "our Python share (a call on one rank, which waits for nobody)"
             made.append(Verdict(n, what, alone[n], ALONE, alone[n] <= ALONE, "us"))
     return made
 
 
-def _of_entry(own: list[Row], peers: str) -> Iterator[Verdict]:
-    """``own``: the rows of one entry in one place, over all sizes."""
+def _of_entry(own: list[Row], peers: str, handed: float | None) -> Iterator[Verdict]:
+    """``own``: the rows of one entry in one place, over all sizes. ``handed``: bytes a second and rank."""
     n, name = own[0].n, f"{own[0].entry}, allreduce {WHERE[own[0].place]}"
     enough = all(row.repeats >= REPEATS for row in own)
 
@@ -86,7 +86,8 @@ def _of_entry(own: list[Row], peers: str) -> Iterator[Verdict]:
         if n in GEOMETRIC:
             yield verdict("geometric mean of the ratios", mean, GEOMETRIC[n])
     large = [(ratio, row) for ratio, row in compared if row.bytes >= LARGE]
-    if large and own[0].entry.endswith(" empty"):
+    shared = own[0].entry.endswith(" empty")
+    if large and shared:
         least, row = min(large, key=lambda pair: pair[0])
         yield verdict("least ratio from 1 MiB on", least, SHARED, at=f" at {row.bytes:,} bytes")
     shares = [(row.limit_share, row) for row in own if row.limit_share is not None and row.bytes >= LARGE]
@@ -95,3 +96,10 @@ def _of_entry(own: list[Row], peers: str) -> Iterator[Verdict]:
         yield verdict(
             "least share of the physical limit from 1 MiB on", share, LIMIT, "%", f" at {row.bytes:,} bytes"
         )
+    crossing = (
+        [(row.busbw / handed, row) for row in own if row.bytes >= LARGE] if handed and not shared else []
+    )
+    if crossing:
+        share, row = min(crossing, key=lambda pair: pair[0])
+        at = f" at {row.bytes:,} bytes"
+        yield verdict("least share of the hand-over limit from 1 MiB on", share, LIMIT, "%", at)

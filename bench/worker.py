@@ -24,6 +24,7 @@ import numpy as np
 PERIOD = (
     1009  # contents repeat after so many elements: a prime, so that no block of a usual size is like another
 )
+HANDED = 128 << 10  # bytes of a block that is handed over: a cache holds it
 POISON = -1  # what a buffer holds that a call must overwrite; no contents and no sum is negative
 
 Array = Any  # numpy's; the version of numpy's stubs is the contestant's
@@ -196,6 +197,7 @@ class Worker:
         self.collective, self.count, self.dtype = "barrier", 0, "float32"
         self.arrays: dict[tuple[str, str], tuple[Array, Array]] = {}
         self.copied: tuple[Array, Array] | None = None
+        self.handed: Array | None = None
 
     def hello(self) -> dict[str, Any]:
         return {
@@ -272,6 +274,30 @@ class Worker:
             self.copied = np.ones(nbytes, np.uint8), np.ones(nbytes, np.uint8)
         source, target = self.copied
         return {"times": self._together(partial(np.copyto, target, source), 1, times)}
+
+    def share(self) -> dict[str, Any]:
+        """Rank 0 makes memory that all ranks can map, a block for each, and says where it is."""
+        if self.rank or not hasattr(os, "memfd_create"):
+            return {"path": None}
+        file = os.memfd_create("handed")
+        os.truncate(file, self.n * HANDED)
+        return {"path": f"/proc/{os.getpid()}/fd/{file}"}
+
+    def hand(self, path: str, times: int) -> dict[str, Any]:
+        """Nanoseconds of handing over a block so many times, all ranks at once: written where all can read it, and
+        the next rank's read, by plain copies, with a barrier after each. ``path``: as ``share`` says."""
+        if self.handed is None:
+            self.handed = np.memmap(path, np.uint8, "r+", shape=(self.n, HANDED))
+        own, wanted = self.handed[self.rank], self.handed[(self.rank + 1) % self.n]
+        private = np.ones(HANDED, np.uint8)
+
+        def turn() -> None:
+            np.copyto(own, private)
+            self.library.barrier()
+            np.copyto(private, wanted)
+            self.library.barrier()
+
+        return {"times": self._together(turn, 1, times), "bytes": times * HANDED}
 
     def alone(self, samples: int, batch: int) -> dict[str, Any]:
         """As measure, but of a communicator of one rank; rank 0 alone is timed while the others sleep."""

@@ -16,6 +16,7 @@ from ringleader.bench import figures, report
 from ringleader.bench.contestants import PEERS, default_peers
 from ringleader.bench.figures import Row
 from ringleader.bench.orchestrator import Plan, Run, measure
+from ringleader.bench.page import write_section
 from ringleader.bench.plot import plot
 from ringleader.bench.results import machine, results
 from ringleader.bench.verdicts import Verdict, verdicts
@@ -47,10 +48,11 @@ def bench_command(options: argparse.Namespace) -> int:
                     print("\n" + report.heading(point.collective, point.n, plan.repeats))
                 _show(made)
             advance()
-    found = verdicts(rows, run.alone)
+    found = verdicts(rows, run.alone, run.handed)
     about = {
         "command": _command(options), "date": time.strftime("%Y-%m-%d"), "machine": where,
         "versions": run.versions, "lost": run.lost, "alone_seconds": run.alone,
+        "handed_rates": run.handed,
     }  # fmt: skip
     if table:
         print("\n".join(["", *(f"# {name}: {version}" for name, version in run.versions.items())]))
@@ -150,7 +152,7 @@ def _write(files: list[Path], rows: list[Row], found: list[Verdict], about: dict
                 report.write_csv(rows, file)
         elif path.suffix == ".md":
             picture = os.path.relpath(pictures[0], path.parent) if pictures else None
-            path.write_text(results(rows, found, about, picture))
+            write_section(path, "collectives", results(rows, found, about, picture))
         else:
             try:
                 plot(rows, path)

@@ -17,15 +17,27 @@ def is_grad_enabled() -> bool:
     return _mode.recording
 
 
-class no_grad(ContextDecorator):
-    """``with no_grad():`` or ``@no_grad()``: this thread records nothing, results need no gradient."""
+class _Switch(ContextDecorator):
+    recording: bool
 
     def __init__(self) -> None:
         self.before: list[bool] = []  # a stack: a decorator's one instance may be entered again inside
 
     def __enter__(self) -> None:
         self.before.append(_mode.recording)
-        _mode.recording = False
+        _mode.recording = self.recording
 
     def __exit__(self, *_: object) -> None:
         _mode.recording = self.before.pop()
+
+
+class no_grad(_Switch):
+    """``with no_grad():`` or ``@no_grad()``: this thread records nothing, results need no gradient."""
+
+    recording = False
+
+
+class enable_grad(_Switch):
+    """``with enable_grad():`` or ``@enable_grad()``: recorded again, inside a no_grad."""
+
+    recording = True

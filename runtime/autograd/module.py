@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +10,8 @@ from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.tensor import Tensor
 
 M = TypeVar("M", bound="Module")
+
+PLAIN = (bool, int, float, str, tuple)  # options that a module's repr shows
 
 
 class Parameter(Tensor):
@@ -19,89 +21,206 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad=True, device=device)
 
 
-class Module:
-    """A layer or model: its parameters and sub-modules are its attributes; ``forward`` says what it does.
+def changed(tensor: Tensor) -> None:
+    """Tell ``tensor`` that its data has been written over in place."""
+    tell = getattr(tensor, "mark_changed", None)
+    if tell is not None:
+        tell()
 
-    Parameters are found in the order in which the attributes were set, which is the same on every rank.
+
+class Module:
+    """A layer or model: its parameters, buffers and sub-modules are its attributes; ``forward`` says what it does.
+
+    They are found in the order in which the attributes were set, which is the same on every rank. A
+    parameter, buffer or module that is there under several names (tied weights) comes once, by its first.
     """
 
     training: bool = True
-    _buffers: tuple[str, ...] = ()
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+    # What it is made of
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Dotted names and parameters; a parameter that is there twice comes once."""
-        seen: set[int] = set()
-        for name, parameter in self._named_parameters(prefix):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter
+    def children(self) -> Iterator[Module]:
+        return (child for _, child in self.named_children())
 
-    def _named_parameters(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
-            elif isinstance(value, Module):
-                yield from value._named_parameters(f"{prefix}{name}.")
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Dotted names and modules: this one (by the name ""), then those below it, each once."""
+        return _once((path.rstrip("."), module) for path, module in self._walk(prefix and f"{prefix}."))
+
+    def modules(self) -> Iterator[Module]:
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Dotted names, after ``prefix``, and parameters."""
+        return _once(self._every_parameter(prefix))
 
     def parameters(self) -> Iterator[Parameter]:
         return (parameter for _, parameter in self.named_parameters())
 
-    def register_buffer(self, name: str, array: Array) -> None:
-        """Attribute ``name``: an array that is no parameter, but part of the state; changed in place."""
+    def num_parameters(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def register_buffer(self, name: str, array: Array | None, persistent: bool = True) -> None:
+        """Make ``array`` the attribute ``name``: state that no gradient changes, such as running means.
+
+        ``state_dict`` holds it if ``persistent`` and not None. ValueError: ``name`` is no identifier, or is
+        something else already.
+        """
+        if not name.isidentifier():
+            raise ValueError(f"register_buffer: a name must be an identifier, not {name!r}")
+        if hasattr(self, name) and name not in self.own_buffers():
+            raise ValueError(f"register_buffer: {type(self).__name__} has another attribute {name!r}")
         setattr(self, name, array)
-        self._buffers = (*self._buffers, name)
+        vars(self).setdefault("_buffers", {})[name] = persistent
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Array]]:
-        """Dotted names and arrays."""
-        yield from ((prefix + name, getattr(self, name)) for name in self._buffers)
-        for name, child in self.named_children():
-            yield from child.named_buffers(f"{prefix}{name}.")
+        """Dotted names, after ``prefix``, and arrays."""
+        return _once((name, array) for name, array, _ in self._every_buffer(prefix))
 
-    def _state(self) -> dict[str, Array]:
-        parameters = {name: parameter.data for name, parameter in self.named_parameters()}
-        return parameters | dict(self.named_buffers())
+    def buffers(self) -> Iterator[Array]:
+        return (array for _, array in self.named_buffers())
+
+    def own_buffers(self) -> dict[str, bool]:
+        """The names of this module's own buffers; whether they are saved. (Subclasses call no __init__.)"""
+        own: dict[str, bool] = vars(self).get("_buffers", {})
+        return own
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        """All modules, under every name; names end with a dot."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._walk(f"{prefix}{name}.")
+
+    def _every_parameter(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+            elif isinstance(value, Module):
+                yield from value._every_parameter(f"{prefix}{name}.")
+
+    def _every_buffer(self, prefix: str = "") -> Iterator[tuple[str, Array, bool]]:
+        for path, module in self._walk(prefix):
+            for name, persistent in module.own_buffers().items():
+                array = getattr(module, name)
+                if array is not None:
+                    yield path + name, array, persistent
+
+    # State
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and buffers, by name."""
-        return {name: array.copy() for name, array in self._state().items()}
+        """Copies of all parameters and persistent buffers, by name; tied ones once, by their first name."""
+        return {names[0]: array.copy() for names, array, _ in self._state()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy ``state`` into the parameters and buffers, in their dtype.
+    def _state(self) -> list[tuple[list[str], Array, Parameter | None]]:
+        """What a state holds: all names, the array itself, and the parameter if it is one."""
+        found: dict[int, tuple[list[str], Array, Parameter | None]] = {}
+        for name, parameter in self._every_parameter():
+            found.setdefault(id(parameter), ([], parameter.data, parameter))[0].append(name)
+        for name, array, persistent in self._every_buffer():
+            if persistent:
+                found.setdefault(id(array), ([], array, None))[0].append(name)
+        return list(found.values())
 
-        KeyError names missing and unexpected keys, ValueError the keys whose shapes differ; nothing has
-        been changed then.
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy ``state`` into the parameters and persistent buffers, in their dtype.
+
+        Tied ones may be there under any of their names (PyTorch saves them under all). KeyError names
+        missing and unexpected keys, unless not ``strict``: those are left alone then. ValueError names the
+        keys whose shapes differ, and arrays that hold no numbers. After an error nothing has been changed.
         """
-        mine = self._state()
-        missing, unexpected = [k for k in mine if k not in state], [k for k in state if k not in mine]
-        if missing or unexpected:
+        wanted = self._state()
+        known = {name for names, _, _ in wanted for name in names}
+        missing = [names[0] for names, _, _ in wanted if not any(name in state for name in names)]
+        unexpected = [name for name in state if name not in known]
+        if strict and (missing or unexpected):
             raise KeyError(
                 f"state does not fit {type(self).__name__}: missing {missing}, unexpected {unexpected}"
             )
-        wrong = [f"{k}: {np.shape(state[k])} given, {p.shape} needed" for k, p in mine.items()
-                 if np.shape(state[k]) != p.shape]  # fmt: skip
+        given = [
+            (name, array, parameter) for names, array, parameter in wanted for name in names if name in state
+        ]
+        wrong = [f"{name}: {why}" for name, array, _ in given if (why := _misfit(state[name], array))]
         if wrong:
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(wrong)}")
-        for name, array in mine.items():
+        for name, array, parameter in given:
             array[...] = state[name]
+            if parameter is not None:
+                changed(parameter)
+
+    # Training
 
     def train(self: M, mode: bool = True) -> M:
-        self.training = mode
-        for _, child in self.named_children():
-            child.train(mode)
+        for module in self.modules():
+            module.training = mode
         return self
 
     def eval(self: M) -> M:
         return self.train(False)
 
+    def apply(self: M, function: Callable[[Module], Any]) -> M:
+        """Call ``function`` with every module below this one, then with this one."""
+        for module in reversed(list(self.modules())):
+            function(module)
+        return self
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Whether the parameters need gradients: False freezes them."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
     def zero_grad(self) -> None:
         for parameter in self.parameters():
             parameter.zero_grad()
+
+    # Text
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of ``repr``: the shapes of the own parameters, and plain options."""
+        shown = {name: value.shape if isinstance(value, Parameter) else value
+                 for name, value in vars(self).items() if name != "training" and not name.startswith("_")}  # fmt: skip
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, PLAIN))
+
+    def __repr__(self) -> str:
+        own, lines = self.extra_repr(), [f"({name}): {child!r}" for name, child in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({own})"
+        body = "\n".join(([own] if own else []) + lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+
+T = TypeVar("T")
+
+
+def _once(named: Iterator[tuple[str, T]]) -> Iterator[tuple[str, T]]:
+    """Each thing by its first name only."""
+    seen: set[int] = set()
+    for name, thing in named:
+        if id(thing) not in seen:
+            seen.add(id(thing))
+            yield name, thing
+
+
+def _misfit(given: Any, array: Array) -> str:
+    """Why ``given`` cannot be copied into ``array``; "" if it can."""
+    shape, dtype = np.shape(given), getattr(given, "dtype", None) or np.asarray(given).dtype
+    if shape != array.shape:
+        return f"{shape} given, {array.shape} needed"
+    return "" if np.can_cast(dtype, array.dtype, "same_kind") else f"{dtype} given, {array.dtype} needed"
+
+
+def unused_parameters(module: Module) -> list[str]:
+    """Names of the parameters that need a gradient and have none: the backwards since zero_grad missed them.
+
+    A gradient that has storage of its own is zero rather than none, so it does not count as missing.
+    """
+    return [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]

@@ -71,6 +71,7 @@ def test_side_by_side_with_mpi(needs_mpi, tmp_path):
     assert whole["lost"] == {}
     assert set(whole["versions"]) == {"ringleader", "mpi"}
     assert whole["alone_seconds"]["2"] > 0
+    assert whole["handed_rates"]["2"] > 1e6
     for row in whole["rows"]:
         assert row["min_seconds"] <= row["p50_seconds"] <= row["p95_seconds"]
         assert len(row["p50s_seconds"]) == row["repeats"] == 5

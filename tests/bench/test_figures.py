@@ -58,7 +58,7 @@ def test_percentiles_of_one_and_of_two():
 
 @pytest.mark.parametrize(
     ("seconds", "samples", "batch"),
-    [(1.5e-6, 99, 134), (20e-6, 100, 10), (200e-6, 100, 1), (210e-6, 95, 1), (1.0, 3, 1)],
+    [(1.5e-6, 19, 667), (20e-6, 20, 50), (210e-6, 19, 5), (1e-3, 20, 1), (1.1e-3, 18, 1), (1.0, 3, 1)],
 )
 def test_a_measurement_lasts_about_as_long_for_every_size(seconds, samples, batch):
     assert paced(seconds) == (samples, batch)
@@ -109,9 +109,11 @@ def test_the_share_of_the_limit_is_taken_beside_each_repeat():
     assert row.copy_rate == 4 * nbytes
 
 
-def found(points, alone=None):
+def found(points, alone=None, handed=None):
     rows = [row for p in points for row in figures.rows(p)]
-    return {v.what.partition(", allreduce ")[2] or v.what: v for v in verdicts(rows, alone or {})}
+    return {
+        v.what.partition(", allreduce ")[2] or v.what: v for v in verdicts(rows, alone or {}, handed or {})
+    }
 
 
 def test_verdicts_that_are_met():
@@ -163,13 +165,27 @@ def test_buffers_of_the_engine_have_a_goal_of_their_own():
     assert "in place, least ratio from 1 MiB on" not in found([point([1.0] * 5, {"mpi": [9.0] * 5})])
 
 
+def test_private_arrays_are_held_to_what_ranks_can_hand_over():
+    """busbw is S a second on 2 ranks, 1.5 S on 4."""
+    points = [point([1.0] * 5, {"mpi": [9.0] * 5}, nbytes) for nbytes in (4, MIB, 2 * MIB)]
+    what = "in place, least share of the hand-over limit from 1 MiB on"
+    verdict = found(points, handed={2: MIB / 0.6, 4: 1.0})[what]
+    assert (verdict.value, verdict.at, verdict.met) == (pytest.approx(0.6), " at 1,048,576 bytes", True)
+    assert not found(points, handed={2: MIB / 0.59})[what].met
+    four = [point([1.0] * 5, {"mpi": [9.0] * 5}, n=4)]
+    assert found(four, handed={4: 3 * MIB})[what].value == 0.5
+    assert what not in found(four, handed={2: 1.0})
+    shared = [point([1.0] * 5, {"mpi": [9.0] * 5}, entry="ringleader empty")]
+    assert what not in found(shared, handed={2: 1.0})
+
+
 def test_only_allreduce_has_goals():
     assert found([point([1.0] * 5, {"mpi": [0.5] * 5}, collective="broadcast")]) == {}
 
 
 ABOUT = {
     "command": "ringleader bench", "date": "2026-01-01", "machine": machine(), "versions": {"mpi": "Some MPI 1.0"},
-    "lost": {"gloo on 2 ranks": "not installed"},
+    "lost": {"gloo on 2 ranks": "not installed"}, "handed_rates": {2: 6.5e9},
 }  # fmt: skip
 
 
@@ -194,7 +210,7 @@ def test_lines_stand_under_their_headings(rows):
 
 
 def test_json_and_csv_hold_all_of_it(rows):
-    whole = json.loads(report.as_json(rows, verdicts(rows, {}), ABOUT))
+    whole = json.loads(report.as_json(rows, verdicts(rows, {}, {}), ABOUT))
     assert [(r["entry"], r["bytes"], r["ratio"]) for r in whole["rows"]] == [
         ("ringleader", MIB, 2.0), ("mpi", MIB, None), ("ringleader", 4 * MIB, 2.0), ("mpi", 4 * MIB, None),
     ]  # fmt: skip
@@ -208,9 +224,10 @@ def test_json_and_csv_hold_all_of_it(rows):
 
 
 def test_the_page_of_results(rows):
-    page = results(rows, verdicts(rows, {}), ABOUT, "curves.png")
+    page = results(rows, verdicts(rows, {}, {}), ABOUT, "curves.png")
     assert "- mpi: Some MPI 1.0" in page
     assert "- gloo on 2 ranks: not installed" in page
+    assert "Each rank hands over 6.5 GB/s on 2 ranks." in page
     assert "![bus bandwidth and ratios over size](curves.png)" in page
     assert f"{ABOUT['machine']['cores']} cores" in page
     busy = {**ABOUT, "machine": {**ABOUT["machine"], "load": 7.5}}

@@ -13,7 +13,7 @@ from ringleader.runtime.autograd.layers.activation import (
     Softplus,
     Tanh,
 )
-from ringleader.runtime.autograd.layers.container import Sequential
+from ringleader.runtime.autograd.layers.container import ModuleDict, ModuleList, Sequential
 from ringleader.runtime.autograd.layers.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from ringleader.runtime.autograd.layers.dropout import Dropout
 from ringleader.runtime.autograd.layers.embedding import Embedding
@@ -35,9 +35,39 @@ from ringleader.runtime.autograd.layers.pooling import (
 )
 
 __all__ = [
-    "ELU", "GELU", "AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d",
-    "BatchNorm2d", "Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d", "CrossEntropyLoss", "Dropout",
-    "Embedding", "Flatten", "GroupNorm", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MSELoss",
-    "MaxPool1d", "MaxPool2d", "RMSNorm", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax",
-    "Softplus", "Tanh",
+    "ELU",
+    "GELU",
+    "AdaptiveAvgPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GroupNorm",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
+    "ModuleDict",
+    "ModuleList",
+    "RMSNorm",
+    "ReLU",
+    "ReLU6",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
 ]  # fmt: skip

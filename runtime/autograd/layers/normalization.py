@@ -79,6 +79,9 @@ class BatchNorm(Module):
     """
 
     ranks: ClassVar[dict[int, str]]
+    running_mean: Array | None
+    running_var: Array | None
+    num_batches_tracked: Array | None
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
@@ -86,14 +89,10 @@ class BatchNorm(Module):
     ) -> None:  # fmt: skip
         self.eps, self.momentum, shape = eps, momentum, (num_features,)
         self.weight, self.bias = ones(affine, shape, dtype), zeros(affine, shape, dtype)
-        self.running_mean: Array | None = None
-        self.running_var: Array | None = None
-        self.num_batches_tracked: Array | None = None
         self.track_running_stats = track_running_stats
-        if track_running_stats:
-            self.register_buffer("running_mean", np.zeros(shape, dtype))
-            self.register_buffer("running_var", np.ones(shape, dtype))
-            self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
+        self.register_buffer("running_mean", np.zeros(shape, dtype) if track_running_stats else None)
+        self.register_buffer("running_var", np.ones(shape, dtype) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self.ranks:

@@ -115,6 +115,80 @@ for size in (1, 3000):
     job(3, script)
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_results_too_large_for_caches(job, n):
+    """They are written past them, to any address; private, shared and mixed arrays."""
+    script = """
+size = (36 << 20) // 8 // n + 1001  # all ranks' results together
+x, y = np.empty(size + 1)[1:], np.empty(size + 3)[3:]
+shared, there = world.empty(size, np.float64), world.empty(size, np.float64)
+for source, target in ((x, y), (shared, there), (shared, y) if rank == 1 else (shared, there)):
+    for turn in range(2):
+        source[:] = np.arange(size) * (rank + 1)
+        target[:] = -1
+        world.allreduce(source, out=target)
+        assert (target == np.arange(size) * (n * (n + 1) // 2)).all(), turn
+        assert (source == np.arange(size) * (rank + 1)).all(), turn
+"""
+    job(n, script)
+
+
+def test_calls_that_are_known_do_what_the_methods_do(job):
+    """The engine stands before allreduce, broadcast and barrier: all forms of a call, known or not."""
+    script = """
+import inspect
+from ringleader.runtime.comm import Communicator
+for name in ("allreduce", "broadcast", "barrier"):
+    method = getattr(Communicator, name)
+    own = list(inspect.signature(method).parameters.values())[1:]
+    shown = list(inspect.signature(getattr(world, name)).parameters.values())
+    assert [(p.name, p.kind, p.default) for p in own] == [(p.name, p.kind, p.default) for p in shown]
+    assert inspect.getdoc(getattr(world, name)) == inspect.getdoc(method)
+x = np.empty(3)
+total = n * (n + 1) / 2
+for _ in range(2):  # the second is known
+    for call, expected in (
+        (lambda: world.allreduce(x), total), (lambda: world.allreduce(x, "max"), n), (lambda: world.allreduce(x, op="min"), 1),
+        (lambda: world.allreduce(x, algorithm="ring"), total), (lambda: world.allreduce(x, async_op=False), total),
+        (lambda: world.allreduce(x, async_op=True).wait(), total), (lambda: world.allreduce(x, out=None, op="sum"), total),
+        (lambda: world.broadcast(x, 1), 2), (lambda: world.broadcast(x, root=1), 2), (lambda: world.broadcast(x), 1),
+    ):
+        x[:] = rank + 1
+        assert call() is x
+        assert (x == expected).all(), (x, expected)
+    x[:] = rank + 1
+    y = np.zeros(3)
+    assert world.allreduce(x, out=y) is y and (y == total).all() and (x == rank + 1).all()
+    assert world.barrier() is None
+    for wrong in (lambda: world.allreduce(), lambda: world.allreduce(x, "sum", y), lambda: world.allreduce(x, o=y),
+                  lambda: world.allreduce(x, "sum", op="sum"), lambda: world.broadcast(x, out=y), lambda: world.barrier(1)):
+        try:
+            wrong()
+            raise SystemExit("no TypeError")
+        except TypeError as error:
+            assert "Communicator." in str(error), error
+
+class Counting(Communicator):
+    calls = 0
+    def allreduce(self, x, *args, **options):
+        self.calls += 1
+        return super().allreduce(x, *args, **options)
+
+row = world.split(0)
+counting = Counting(row._transport)
+for _ in range(3):
+    x[:] = 1
+    assert (counting.allreduce(x) == n).all()
+assert counting.calls == 3, "a subclass's own method is not stood before"
+kept = row.allreduce
+del row, counting
+for _ in range(3):
+    x[:] = 1
+    assert (kept(x) == n).all()
+"""
+    job(3, script)
+
+
 def test_memory_to_share(job):
     """Local, good in every communicator, freed with its last reference, MemoryError when there is none."""
     script = """

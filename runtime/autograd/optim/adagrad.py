@@ -1,0 +1,47 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
+
+
+def update(
+    w: Array, g: Array, state: Mapping[str, Array], step: int, *, lr: float, lr_decay: float = 0,
+    weight_decay: float = 0, initial_accumulator_value: float = 0, eps: float = 1e-10, scratch: Scratch = None,
+) -> None:  # fmt: skip
+    """One step of ``w``, in place, by its gradient ``g``. ``state``: sum s, ``initial_accumulator_value`` at first.
+
+    g += weight_decay w;  s += g^2;  w -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps), where t is ``step``.
+    """
+    a, b = scratch_for(w, scratch)
+    if weight_decay:
+        np.multiply(w, weight_decay, out=a)
+        g = np.add(g, a, out=a)
+    s = state["sum"]
+    np.add(s, np.multiply(g, g, out=b), out=s)
+    np.divide(g, np.add(np.sqrt(s, out=b), eps, out=b), out=a)
+    np.subtract(w, np.multiply(a, lr / (1 + (step - 1) * lr_decay), out=a), out=w)
+
+
+class Adagrad(Optimizer):
+    """Adagrad with the diagonal of the matrix (Duchi et al. 2011): see ``update`` in this file."""
+
+    update = staticmethod(update)
+
+    def __init__(
+        self, params: Params, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
+        initial_accumulator_value: float = 0, eps: float = 1e-10,
+    ) -> None:  # fmt: skip
+        super().__init__(params, lr=lr, lr_decay=lr_decay, weight_decay=weight_decay,
+                         initial_accumulator_value=initial_accumulator_value, eps=eps)  # fmt: skip
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        self.not_negative(options, *self.defaults)
+
+    def initial(self, options: Mapping[str, Any]) -> dict[str, float]:
+        return {"sum": options["initial_accumulator_value"]}
