@@ -10,6 +10,8 @@ from __future__ import annotations
 from math import prod, sqrt
 
 import numpy as np
+from ringleader.runtime.autograd.module import changed
+from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.tensor import Tensor
 
 Generator = np.random.Generator
@@ -25,19 +27,16 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def constant_(tensor: Tensor, value: float) -> Tensor:
-    tensor.data[...] = value
-    return tensor
+    return _fill(tensor, value)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator) -> Tensor:
     """Uniform in [a, b)."""
-    tensor.data[...] = generator.uniform(a, b, tensor.shape)
-    return tensor
+    return _fill(tensor, generator.uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator) -> Tensor:
-    tensor.data[...] = generator.normal(mean, std, tensor.shape)
-    return tensor
+    return _fill(tensor, generator.normal(mean, std, tensor.shape))
 
 
 def trunc_normal_(
@@ -53,8 +52,7 @@ def trunc_normal_(
     from scipy.special import ndtr, ndtri  # take a while to import, and only this needs them
 
     uniform = generator.uniform(ndtr((a - mean) / std), ndtr((b - mean) / std), tensor.shape)
-    tensor.data[...] = np.clip(mean + std * ndtri(uniform), a, b)
-    return tensor
+    return _fill(tensor, np.clip(mean + std * ndtri(uniform), a, b))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, generator: Generator) -> Tensor:
@@ -94,8 +92,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, generator: Generator) -> T
     rows, columns = tensor.shape[0], prod(tensor.shape[1:])
     q, r = np.linalg.qr(generator.normal(size=(max(rows, columns), min(rows, columns))))
     q *= np.where(np.diag(r) < 0, -1, 1)
-    tensor.data[...] = (gain * (q if rows >= columns else q.T)).reshape(tensor.shape)
-    return tensor
+    return _fill(tensor, (gain * (q if rows >= columns else q.T)).reshape(tensor.shape))
 
 
 def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
@@ -106,6 +103,12 @@ def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
     if nonlinearity not in GAINS:
         raise ValueError(f"nonlinearity {nonlinearity!r} is unknown; known: {', '.join(GAINS)}, leaky_relu")
     return GAINS[nonlinearity]
+
+
+def _fill(tensor: Tensor, values: Array) -> Tensor:
+    tensor.data[...] = values
+    changed(tensor)
+    return tensor
 
 
 def _fans(tensor: Tensor) -> tuple[int, int]:

@@ -79,7 +79,6 @@ class BatchNorm(Module):
     """
 
     ranks: ClassVar[dict[int, str]]
-
     running_mean: Array | None
     running_var: Array | None
     num_batches_tracked: Array | None
@@ -90,10 +89,10 @@ class BatchNorm(Module):
     ) -> None:  # fmt: skip
         self.eps, self.momentum, shape = eps, momentum, (num_features,)
         self.weight, self.bias = ones(affine, shape, dtype), zeros(affine, shape, dtype)
-        self.track_running_stats = tracked = track_running_stats
-        self.register_buffer("running_mean", np.zeros(shape, dtype) if tracked else None)
-        self.register_buffer("running_var", np.ones(shape, dtype) if tracked else None)
-        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
+        self.track_running_stats = track_running_stats
+        self.register_buffer("running_mean", np.zeros(shape, dtype) if track_running_stats else None)
+        self.register_buffer("running_var", np.ones(shape, dtype) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self.ranks:

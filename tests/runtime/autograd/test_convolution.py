@@ -143,6 +143,7 @@ ERRORS: list[tuple[Callable[[], Any], str]] = [
     (lambda: conv_transpose1d(x(1, 1, 3), x(1, 1, 1), None, 2, 0, 2), r"output_padding \(2,\) must be less than stride"),
     (lambda: conv_transpose2d(x(1, 2, 3, 3), x(2, 2, 1, 1), x(2), groups=2), r"bias must be \(4,\)"),
     (lambda: max_pool2d(x(1, 1, 4, 4), 2, padding=2), r"max_pool2d: .*padding \(2, 2\) must be from 0 to half"),
+    (lambda: avg_pool2d(x(1, 1, 4, 4), 3, padding=(1, 2)), r"avg_pool2d: .*padding \(1, 2\) must be from 0 to half"),
     (lambda: max_pool1d(x(1, 1, 4), 3, dilation=2), r"max_pool1d: .*larger than the image"),
     (lambda: adaptive_avg_pool2d(x(1, 1, 4, 4), 3), r"adaptive_avg_pool2d: .*multiples of 3 and 3"),
 ]  # fmt: skip

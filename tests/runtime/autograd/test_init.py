@@ -62,6 +62,14 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-12)
 
 
+def test_orthogonal_prefers_no_sign() -> None:
+    generator = rng()
+    signs = [
+        init.orthogonal_(Parameter(np.empty((1, 1))), generator=generator).data.item() for _ in range(200)
+    ]
+    assert abs(np.mean(signs)) < 0.3  # 4 standard deviations
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 2 axes, the tensor has shape \(3,\)"):
         init.xavier_uniform_(Parameter(np.empty(3)), generator=rng())

@@ -20,6 +20,7 @@ from ringleader.runtime.autograd import (
     Tensor,
     batch_norm,
     binary_cross_entropy_with_logits,
+    checkpoint,
     cross_entropy,
     dropout,
     elu,
@@ -138,6 +139,19 @@ def test_masks_depend_on_the_layer_s_own_generator_alone() -> None:
     first, second = masks(False, np.float64), masks(True, np.float32)
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first[0], first[1])
+
+
+def test_recomputation_draws_the_same_masks_and_tracks_a_batch_once() -> None:
+    def trained(recompute: bool) -> list[Array]:
+        model = Sequential(Linear(3, 4, generator=rng(), dtype=np.float64), BatchNorm1d(4, dtype=np.float64),
+                           Dropout(0.5, generator=rng(1)))  # fmt: skip
+        y = checkpoint(model, x(5, 3)) if recompute else model(x(5, 3))
+        (y * y).sum().backward()
+        gradients = [parameter.grad for parameter in model.parameters()]
+        return [y.data, *gradients, *model.state_dict().values(), model(x(5, 3)).data]
+
+    for plain, again in zip(trained(False), trained(True)):
+        np.testing.assert_array_equal(plain, again)
 
 
 def test_embedding_sums_the_gradient_of_repeated_rows() -> None:
