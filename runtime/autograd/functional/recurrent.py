@@ -62,6 +62,6 @@ def _run(
 ) -> list[Tensor]:
     """The op's result, (T + states, N, H), in its parts."""
     y = apply(name, x, *states, *(w for w in weights if w is not None), **options)
-    t, *state = x.shape[0], *y.shape[1:]
-    last = [rows(y, t + i, t + i + 1).reshape(*state) for i in range(len(states))]
+    t = x.shape[0]
+    last = [rows(y, t + i, t + i + 1).reshape(states[i].shape) for i in range(len(states))]
     return [rows(y, 0, t), *last]

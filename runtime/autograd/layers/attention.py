@@ -59,14 +59,13 @@ class MultiheadAttention(Module):
                 raise ShapeError(
                     f"MultiheadAttention: shape {x.shape}: must have 3 axes, the last {self.embed_dim}"
                 )
-        heads = [
-            self._heads(x, i) for i, x in enumerate((query, key, value))
-        ]  # (N, heads, L or S, E / heads)
-        allowed, bias = self._masks(key_padding_mask, attn_mask, heads[0].shape[0])
+        q, k, v = (self._heads(x, i) for i, x in enumerate((query, key, value)))
+        allowed, bias = self._masks(key_padding_mask, attn_mask, q.shape[0])
         p = self.dropout if self.training else 0.0
-        y = attention(*heads, allowed, bias, p, is_causal, generator=self.generator)
+        y = attention(q, k, v, allowed, bias, p, is_causal, generator=self.generator)
         y = y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
-        return self.out_proj(y.reshape(-1, self.embed_dim)).reshape(query.shape)
+        out: Tensor = self.out_proj(y.reshape(-1, self.embed_dim))
+        return out.reshape(query.shape)
 
     def _heads(self, x: Tensor, which: int) -> Tensor:
         """x through its third of in_proj, one matrix product, as (N, heads, L, E / heads)."""

@@ -45,7 +45,10 @@ class RecurrentLayers(Module):
         width, gates = input_size, self.gate_count * hidden_size
         for layer in range(num_layers):
             for suffix in self.suffixes:
-                shapes = {"weight_ih": (gates, width), "weight_hh": (gates, hidden_size)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (gates, width),
+                    "weight_hh": (gates, hidden_size),
+                }
                 shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)} if bias else {}
                 for name, shape in shapes.items():
                     drawn = uniform(generator, 1 / hidden_size**0.5, shape, dtype)

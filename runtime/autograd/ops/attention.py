@@ -38,10 +38,10 @@ class PerHead:
         one_row, one_column = total.shape[1] == 1, total.shape[2] == 1
         g = g.sum(axis=3, keepdims=True) if one_row else g
         g = g.sum(axis=1, keepdims=True) if one_column else g
-        at = (slice(None) if one_row else queries, slice(None) if one_column else keys)
+        at_rows, at_columns = slice(None) if one_row else queries, slice(None) if one_column else keys
         g = g.transpose(0, 2, 3, 1)  # (b, G, l, s)
         for plane, part in zip(self.plane[heads].ravel(), g.reshape(-1, *g.shape[2:])):
-            total[(plane, *at)] += part
+            total[plane, at_rows, at_columns] += part
 
 
 @op("scaled_dot_product_attention")
