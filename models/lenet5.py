@@ -48,7 +48,8 @@ class LeNet5(Module):
         x = self.s4(squash(self.c3(x)))  # (N, 16, 10, 10) -> (N, 16, 5, 5)
         x = self.flatten(squash(self.c5(x)))  # (N, 120, 1, 1) -> (N, 120)
         x = squash(self.f6(x))  # (N, 84)
-        return self.output(x)  # (N, 10)
+        logits: Tensor = self.output(x)  # (N, 10)
+        return logits
 
 
 def squash(x: Tensor) -> Tensor:

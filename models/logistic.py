@@ -24,4 +24,5 @@ class LogisticRegression(Module):
             parameter.data[...] = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.flatten(x))
+        logits: Tensor = self.linear(self.flatten(x))
+        return logits

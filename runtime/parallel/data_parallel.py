@@ -70,8 +70,8 @@ class DataParallel:
         self._unused: list[str] = []
         self._expect()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.model(x)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model(*args, **kwargs)
 
     def _divide(self, bucket_bytes: int) -> list[list[str]]:
         """Names in reverse order of registration; a bucket has one dtype and ends when it is full."""

@@ -56,7 +56,7 @@ class Optimizer:
         self.state: dict[int, dict[str, Any]] = {}  # parameter -> its step and arrays
         self._plans: dict[int, tuple[Any, list[Run]]] = {}
         self._scratch: dict[Any, tuple[Array, Array]] = {}
-        given = list(params)
+        given: list[Any] = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: there are no parameters")
         groups = given if isinstance(given[0], dict) else [{"params": given}]

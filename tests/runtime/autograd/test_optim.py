@@ -133,6 +133,24 @@ def test_a_state_goes_on_bit_for_bit(make: Callable[[Any], Optimizer]) -> None:
         np.testing.assert_array_equal(value, optimizer.state_dict()["state"][0][key])
 
 
+@every
+def test_going_back_to_a_state_in_the_same_optimiser(make: Callable[[Any], Optimizer]) -> None:
+    params = parameters()
+    flatten_parameters(params)
+    optimizer = make(params)
+    steps(optimizer, params, range(3))
+    saved, weights = optimizer.state_dict(), [p.data.copy() for p in params]
+    runs = []
+    for _ in range(2):
+        optimizer.load_state_dict(saved)
+        for p, w in zip(params, weights):
+            p.data[...] = w
+        steps(optimizer, params, range(3, 6))
+        runs.append([p.data.copy() for p in params])
+    for one, two in zip(*runs):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_a_state_that_does_not_fit_changes_nothing() -> None:
     params = parameters([(2,), (3,)])
     optimizer = Adam(params)
@@ -174,8 +192,12 @@ def test_groups_have_options_of_their_own() -> None:
     assert [g["params"] for g in optimizer.state_dict()["param_groups"]] == [[0], [1], [2]]
 
 
-def test_momentum_that_comes_later_starts_then() -> None:
+@pytest.mark.parametrize("flat", [False, True])
+def test_momentum_that_comes_later_starts_then(flat: bool) -> None:
+    """Also where the arrays are those of the step before."""
     [p] = parameters([(1,)])
+    if flat:
+        flatten_parameters([p])
     optimizer = SGD([p], lr=1.0)
     steps(optimizer, [p], range(2))
     optimizer.param_groups[0]["momentum"] = 0.5
@@ -186,18 +208,21 @@ def test_momentum_that_comes_later_starts_then() -> None:
 
 
 @every
-def test_views_strides_and_gradients_that_are_not_contiguous(make: Callable[[Any], Optimizer]) -> None:
+@pytest.mark.parametrize("strided", [False, True])
+def test_arrays_that_are_not_contiguous(make: Callable[[Any], Optimizer], strided: bool) -> None:
+    """A gradient always, and the data too if ``strided``."""
     wide = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
-    plain, strided = Parameter(wide[::2, ::2].T.copy()), Parameter(wide[::2, ::2].T)
-    assert strided.data.base is not None
+    view = wide[::2, ::2].T
+    plain, other = Parameter(view.copy(order="C")), Parameter(view if strided else view.copy(order="C"))
     gradient = np.ones((3, 4), np.float32).T
-    one, two = make([plain]), make([strided])
+    one, two = make([plain]), make([other])
     for _ in range(3):
         gradient *= 2  # in place: the same array each time
-        plain.grad, strided.grad = gradient.copy(), gradient
+        plain.grad, other.grad = gradient.copy(order="C"), gradient
         one.step()
         two.step()
-    np.testing.assert_allclose(plain.data, strided.data, rtol=1e-6)
+    np.testing.assert_allclose(plain.data, other.data, rtol=1e-6)
+    assert not strided or np.shares_memory(other.data, wide)
 
 
 @pytest.mark.parametrize(
