@@ -7,7 +7,7 @@ runs (Li et al., "PyTorch distributed: experiences on accelerating data parallel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,9 @@ class DataParallel:
         self._unused: list[str] = []
         self._expect()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.model(x)
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        forward: Callable[..., Tensor] = self.model
+        return forward(*inputs)
 
     def _divide(self, bucket_bytes: int) -> list[list[str]]:
         """Names in reverse order of registration; a bucket has one dtype and ends when it is full."""
