@@ -62,14 +62,18 @@ def test_idx_of_any_bytes_is_an_array_or_a_value_error(
     """Bytes of a good file, some of them changed, cut off somewhere."""
     array = np.arange(12, dtype=np.uint8).reshape(3, 4)
     content = bytearray(gzip.compress(idx(array)) if zipped else idx(array))
-    for at, value in data.draw(st.dictionaries(st.integers(0, len(content) - 1), st.integers(0, 255))).items():
+    for at, value in data.draw(
+        st.dictionaries(st.integers(0, len(content) - 1), st.integers(0, 255))
+    ).items():
         content[at] = value
     path = tmp_path_factory.mktemp("fuzz") / "file"
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    message = ""
     try:
         assert read_idx(path).size <= 1 << 20
     except ValueError as error:
-        assert str(path) in str(error)
+        message = str(error)
+    assert not message or str(path) in message
 
 
 def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path) -> None:
@@ -186,7 +190,9 @@ def test_what_cannot_be_downloaded_says_what_to_do(spoil: str, mirror: Served, t
         )
     with pytest.raises(download.DownloadError) as caught:
         load(TrainConfig(data="mnist"))
-    reason = {"other content": "SHA-256", "no gzip": "Not a gzipped file", "cut": "ended", "missing": "404"}[spoil]
+    reason = {"other content": "SHA-256", "no gzip": "Not a gzipped file", "cut": "ended", "missing": "404"}[
+        spoil
+    ]
     assert reason in str(caught.value) and str(caught.value).endswith("--data mnist:FOLDER")
     assert "train-labels-idx1-ubyte.gz" in str(caught.value) and "127.0.0.1:9" in str(caught.value)
     assert not (tmp_path / "cache" / "ringleader" / "data" / "mnist" / "train-labels-idx1-ubyte").exists()
@@ -197,5 +203,5 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(download.DownloadError, match="cannot keep the download there.*mnist:FOLDER"):
+    with pytest.raises(download.DownloadError, match=r"cannot keep the download there.*mnist:FOLDER"):
         load(TrainConfig(data="mnist"))
