@@ -17,15 +17,18 @@ def sample_command(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.file}: a model for {data.task}, which writes no text")
     if options.seed < 0:
         raise ValueError(f"seed must be at least 0, it is {options.seed}")
+    prompt = options.prompt
+    if prompt is None:
+        prompt = "\n" if "\n" in data.vocabulary else data.vocabulary[0]
     token = {character: i for i, character in enumerate(data.vocabulary)}
-    if unknown := sorted(set(options.prompt) - set(token)):
+    if unknown := sorted(set(prompt) - set(token)):
         raise ValueError(f"prompt: the model has never seen {unknown[0]!r}")
     drawn = sample(
-        model, [token[character] for character in options.prompt], options.length,
+        model, [token[character] for character in prompt], options.length,
         np.random.default_rng(options.seed), context=data.shape[0], temperature=options.temperature,
         top_k=options.top_k,
     )  # fmt: skip
-    print(options.prompt, end="")
+    print(prompt, end="")
     for i in drawn:
         print(data.vocabulary[i], end="", flush=True)
     print()

@@ -46,7 +46,9 @@ def add_commands(commands: Any) -> None:
         description="Continue a text, character by character, by a language model that 'ringleader train --save' wrote.",
     )  # fmt: skip
     sample.add_argument("file", metavar="MODEL_FILE", help="the safetensors file")
-    sample.add_argument("--prompt", default="\n", help="what to continue (default: a line's end)")
+    sample.add_argument(
+        "--prompt", help="what to continue (default: a line's end, or the first character it knows)"
+    )
     sample.add_argument("--length", type=int, default=200, help="characters to write (default 200)")
     sample.add_argument(
         "--temperature", type=float, default=1.0, help="0: always the likeliest; above 1: wilder (default 1)"

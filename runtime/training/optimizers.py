@@ -53,11 +53,12 @@ def make_schedule(optimizer: Optimizer, steps: int, config: TrainConfig) -> Any:
     if config.schedule == "constant" and not config.warmup:
         return None
     rest = max(1, steps - config.warmup)
-    cls, options = {
+    rules: dict[str, tuple[str, dict[str, Any]]] = {
         "constant": ("ConstantLR", {"factor": 1.0}),
         "step": ("StepLR", {"step_size": config.step_size or -(-rest // 3), "gamma": config.gamma}),
         "cosine": ("CosineAnnealingLR", {"T_max": rest}),
-    }[config.schedule]
+    }
+    cls, options = rules[config.schedule]
     after = _find(cls, f"schedule {config.schedule}")(optimizer, **options)
     return _find("Warmup", "warmup")(after, config.warmup) if config.warmup else after
 

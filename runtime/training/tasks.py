@@ -63,10 +63,11 @@ class Regression(Task):
     def loss(self, out: Tensor, y: Array) -> Tensor:
         if out.shape != y.shape:  # they would broadcast
             raise ValueError(f"{self.name}: the model says {out.shape} where {y.shape} is wanted")
-        return ((out - y) ** 2).sum()
+        error = out - Tensor(y)
+        return (error * error).sum()
 
     def predictions(self, y: Array) -> int:
-        return y.size
+        return int(y.size)
 
     def say(self, scores: Scores) -> str:
         return f"test loss {scores['loss']:.5f} (mean squared error)"
