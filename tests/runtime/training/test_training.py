@@ -189,3 +189,12 @@ def test_evaluation_on_the_way_changes_nothing_and_is_for_rank_0_to_see() -> Non
     assert [s.loss for s in tested[0][0]] == [s.loss for s in plain[0][0]]
     assert plain[0][1] == plain[1][1] == tested[0][1] == tested[1][1]
     assert set(plain[0][1]) == {"loss", "accuracy"}
+
+
+def test_a_model_is_tested_in_its_testing_mode_and_goes_on_training_in_the_other() -> None:
+    config, modes = TrainConfig(model="logistic", batch_size=8, steps=3, eval_every=1), []
+    model = build("logistic", np.random.default_rng(0))
+    forward = model.forward
+    model.forward = lambda x: modes.append(model.training) or forward(x)  # type: ignore[method-assign, func-returns-value]
+    spawn(1, lambda world: run(config, model, world, small()))
+    assert modes == [True, False] * 3
