@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
 import io
 import os
@@ -14,38 +13,18 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import ringleader
-from ringleader import doctor, explore, measured
-from ringleader.collectives import algorithms
+from ringleader import doctor, explore, measured, train_options
 from ringleader.collectives.topology.units import escaped
 from ringleader.launch import MOST_STARTED, LaunchError, launch, launched
 from ringleader.memory import bounded_memory
-from ringleader.models import MODELS
 from ringleader.options import add_commands
-from ringleader.runtime.training import TrainConfig
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
-LATER = """not there yet: the command sample; the transports shm and nccl; kernels on a GPU. See
+LATER = """not there yet: the transport nccl; kernels on a GPU. See
 CHANGELOG.md for what there is."""
-HELP = {
-    "ranks": "ranks to start on this machine, by mpirun (default 1)",
-    "epochs": "passes over the training set",
-    "steps": "end after so many steps, whatever the epochs",
-    "batch_size": "samples in a step, of all ranks together",
-    "optimizer": "sgd or adam",
-    "lr": "learning rate",
-    "momentum": "of sgd",
-    "weight_decay": "L2 penalty",
-    "seed": "for the initial weights",
-    "data_seed": "for the order of the samples",
-    "shift": "training images are moved by up to so many pixels",
-    "dtype": "float32 or float64",
-    "algorithm": "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours",
-    "bucket_bytes": "gradients are reduced in buckets of about so many bytes",
-    "require_accuracy": "exit with 1 if the test accuracy (0 ... 1) stays below",
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,14 +55,7 @@ def parsers() -> tuple[Parser, Mapping[str, Parser]]:
     main = Parser(prog="ringleader", description=ringleader.__doc__, epilog=LATER, allow_abbrev=False)
     main.add_argument("--version", action="version", version=f"ringleader {ringleader.__version__}")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    train = commands.add_parser(
-        "train", help="train a model data-parallel", allow_abbrev=False,
-        description="Train a model on scikit-learn's handwritten digits, data-parallel over -n ranks.",
-    )  # fmt: skip
-    train.add_argument("model", help=f"one of: {', '.join(MODELS)}")
-    for field in dataclasses.fields(TrainConfig):
-        if field.name != "model":
-            _add_option(train, field)
+    train_options.add_commands(commands)
     add_commands(commands)
     looks = commands.add_parser(
         "doctor", help="say what this installation can do, and what would make it faster", allow_abbrev=False,
@@ -95,17 +67,6 @@ def parsers() -> tuple[Parser, Mapping[str, Parser]]:
     )
     looks.add_argument("--json", action="store_true", help="JSON, for programs")
     return main, commands.choices
-
-
-def _add_option(train: Parser, field: dataclasses.Field[Any]) -> None:
-    names = [f"--{field.name.replace('_', '-')}"] + (["-n"] if field.name == "ranks" else [])
-    kinds = {"int": int, "int | None": int, "float": float, "str": str}
-    default = None if field.name == "ranks" else field.default
-    shown = "" if default is None else f" (default {field.default})"
-    train.add_argument(
-        *names, dest=field.name, type=kinds[str(field.type)], default=default,
-        metavar=str(field.type).split()[0].upper(), help=HELP[field.name] + shown,
-    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _answer(lambda: _explore(known))
         if known.command == "doctor":
             return _answer(lambda: _doctor(known.ranks, known.json))
+        if known.command == "sample":
+            return _answer(lambda: _sample(known))
         options.pop("command")
         return _train(options, arguments)
     except KeyboardInterrupt:
@@ -157,6 +120,12 @@ def _doctor(ranks: int | None, as_json: bool) -> int:
     if ranks is not None and not 1 <= ranks <= MOST_STARTED:
         fail(f"-n {ranks}: from 1 to {MOST_STARTED} ranks can be started on one machine", USAGE_ERROR)
     return doctor.run(ranks, as_json)
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from ringleader.sample import sample_command  # late, as training
+
+    return sample_command(options)
 
 
 def _answer(command: Callable[[], int]) -> int:
@@ -198,31 +167,18 @@ def _discard_output() -> None:
 
 
 def _train(options: dict[str, Any], arguments: list[str]) -> int:
-    if options["model"] not in MODELS:
-        fail(f"unknown model {options['model']!r}; known: {', '.join(MODELS)}", USAGE_ERROR)
-    known = ["auto", *algorithms("allreduce"), "vendor"]
-    if options["algorithm"] not in known:
-        fail(f"unknown algorithm {options['algorithm']!r}; known: {', '.join(known)}", USAGE_ERROR)
-    launcher, wanted = launched(), options["ranks"]
-    ranks = wanted if wanted is not None else launcher.size if launcher else 1
-    if launcher is None and ranks > MOST_STARTED:
-        fail(
-            f"-n {ranks} are too many ranks for one machine, at most {MOST_STARTED}; or start them by mpirun",
-            USAGE_ERROR,
-        )
+    launcher = launched()
     try:
-        config = TrainConfig(**{**options, "ranks": ranks})
+        config = train_options.settings(options, launcher)
     except ValueError as error:
         fail(str(error), USAGE_ERROR)
-    if ranks == 1 and config.algorithm == "vendor":
-        fail("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2", USAGE_ERROR)
-    if launcher is not None and launcher.size != ranks:
-        fail(f"-n {ranks}, but the launcher started {launcher.size} ranks; leave -n away", USAGE_ERROR)
     try:
-        if launcher is None and ranks > 1:
-            return launch(ranks, arguments)
+        if launcher is None and config.ranks > 1:
+            return launch(config.ranks, arguments)
         from ringleader.train import train_here  # late: --help needs neither rich nor the models' data
 
         return train_here(config, launcher.local_size if launcher else 1)
     except LaunchError as error:
         fail(str(error), 1)
+    except train_options.DataError as error:
+        fail(str(error), USAGE_ERROR)

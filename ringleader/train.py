@@ -13,27 +13,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from threadpoolctl import threadpool_limits
 
 from ringleader.launch import LaunchError, threads_per_rank
-from ringleader.models import build
+from ringleader.models import build, ignored, save_model
 from ringleader.runtime.comm import Communicator, init
-from ringleader.runtime.training import Result, StepInfo, TrainConfig, run
+from ringleader.runtime.training import Result, StepInfo, Task, TrainConfig, load, run
+from ringleader.train_options import DataError
 
 LINES = 10  # progress lines of a whole training where there is no terminal
 
 
 def train_here(config: TrainConfig, local_size: int) -> int:
-    """Train as one rank of the job; 0, or 1 if the accuracy is below what the configuration requires."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        threadpool_limits(threads_per_rank(local_size))
+    """Train as one rank of the job; 0, or 1 if the scores are not what the configuration requires.
+
+    DataError: there is nothing to train, or on.
+    """
+    threads = config.threads or (None if "OMP_NUM_THREADS" in os.environ else threads_per_rank(local_size))
+    if threads is not None:
+        threadpool_limits(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for what starts its threads later
+    try:
+        data = load(config)
+        generator = np.random.default_rng(config.seed)
+        model = build(config.model, generator, config.dtype, data.description, **config.sizes)
+    except (ImportError, OSError, ValueError) as error:
+        raise DataError(str(error)) from error
     try:
         world = init()
     except RuntimeError as error:
         raise LaunchError(str(error)) from error
     console = _console(world)
     show_configuration(config, world, console)
-    model = build(config.model, generator=np.random.default_rng(config.seed), dtype=config.dtype)
-    with progress(console) as on_step:
-        result = run(config, model, world, on_step=on_step)
-    return report(result, config, console)
+    with progress(console, data.task) as on_step:
+        result = run(config, model, world, data, on_step)
+    if config.save is not None and world.rank == 0:
+        save_model(model, config.save, config, data.description)
+    return report(result, config, data.task, console)
 
 
 def _console(world: Communicator) -> Console:
@@ -45,51 +58,65 @@ def _console(world: Communicator) -> Console:
 
 def show_configuration(config: TrainConfig, world: Communicator, console: Console) -> None:
     """The effective configuration, and over what it runs."""
-    rows = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    why_not = ignored(config)
+    rows = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in why_not}
+    rows |= rows.pop("sizes")
+    del rows["threads"]  # said below, whether given or not
     rows |= {"ranks": world.size, "transport": world.transport}
-    rows["threads per rank"] = os.environ.get("OMP_NUM_THREADS") or threads_per_rank(world.local_size)
+    rows["threads per rank"] = os.environ["OMP_NUM_THREADS"]
     width = max(map(len, rows))
     for name, value in rows.items():
         if value is not None:
-            console.print(f"{name.replace('_', ' '):<{width}}  {value}")
+            shown = "-".join(map(str, value)) if isinstance(value, tuple) else value
+            console.print(f"{name.replace('_', ' '):<{width}}  {shown}", markup=False)
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[StepInfo], None]]:
-    """A callback that shows each step: as a bar in a terminal, as some lines elsewhere."""
+def progress(console: Console, task: Task) -> Iterator[Callable[[StepInfo], None]]:
+    """A callback that shows each step: as a bar in a terminal, as some lines elsewhere; and tests as lines."""
     if not console.is_terminal:
-        yield lambda step: _line(step, console)
+        yield lambda step: _line(step, console, task)
         return
     columns = (
         TextColumn("step"), MofNCompleteColumn(), BarColumn(None), TextColumn("loss {task.fields[loss]:.4f}"),
         TextColumn("{task.fields[speed]:,.0f} samples/s"), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None, loss=float("nan"), speed=0.0)
-        yield lambda s: bar.update(
-            task, total=s.steps, completed=s.step, loss=s.loss, speed=s.samples_per_second
-        )
+        row = bar.add_task("", total=None, loss=float("nan"), speed=0.0)
+
+        def on_step(s: StepInfo) -> None:
+            bar.update(row, total=s.steps, completed=s.step, loss=s.loss, speed=s.samples_per_second)
+            if s.scores is not None:
+                console.print(f"step {s.step}  {task.say(s.scores)}")
+
+        yield on_step
 
 
-def _line(step: StepInfo, console: Console) -> None:
+def _line(step: StepInfo, console: Console, task: Task) -> None:
     every = max(1, step.steps // LINES)
-    if step.step % every and step.step != step.steps:
+    if step.step % every and step.step != step.steps and step.scores is None:
         return
     left = (step.steps - step.step) * step.samples / step.step / max(step.samples_per_second, 1e-9)
     console.print(
         f"step {step.step:>{len(str(step.steps))}}/{step.steps}  loss {step.loss:.4f}  "
         f"{step.samples_per_second:,.0f} samples/s  {left:.0f} s left"
+        + (f"  {task.say(step.scores)}" if step.scores is not None else "")
     )
 
 
-def report(result: Result, config: TrainConfig, console: Console) -> int:
-    metrics, required = result.metrics, config.require_accuracy
+def report(result: Result, config: TrainConfig, task: Task, console: Console) -> int:
+    metrics, scores = result.metrics, result.scores
     console.print(
         f"trained {metrics.steps} steps in {metrics.seconds:.1f} s, "
         f"{metrics.samples_per_second:,.0f} samples/s"
     )
-    console.print(f"test accuracy {100 * result.accuracy:.2f} %")
-    if result.accuracy < required:
-        console.print(f"below the required {100 * required:g} %")
+    console.print(task.say(scores))
+    if config.save is not None:
+        console.print(f"saved as {config.save}", markup=False)
+    if config.require_accuracy and not scores["accuracy"] >= config.require_accuracy:
+        console.print(f"below the required {100 * config.require_accuracy:g} %")
+        return 1
+    if config.require_loss is not None and not scores["loss"] <= config.require_loss:
+        console.print(f"above the required loss {config.require_loss:g}")
         return 1
     return 0

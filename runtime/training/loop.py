@@ -9,29 +9,23 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ringleader.runtime.autograd import SGD, Adam, Module, Optimizer, Tensor, cross_entropy, no_grad
+from ringleader.runtime.autograd import Module, Optimizer, Tensor, no_grad
 from ringleader.runtime.parallel import DataParallel
 from ringleader.runtime.training.config import TrainConfig
-from ringleader.runtime.training.data import (
-    Array,
-    Dataset,
-    global_batches,
-    load_digits,
-    random_offsets,
-    shard,
-    shift,
-)
+from ringleader.runtime.training.data import Array, Data, load, shard
+from ringleader.runtime.training.optimizers import clip_gradients, make_optimizer, make_schedule
+from ringleader.runtime.training.tasks import Scores
 
 if TYPE_CHECKING:
     from ringleader.runtime.comm import Communicator
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True)
 class StepInfo:
     """After a step: ``step`` of ``steps`` are done; ``loss`` is the mean over the global batch; samples
-    of all ranks, since the start."""
+    of all ranks, since the start; ``scores`` where the model has just been tested."""
 
     step: int
     steps: int
@@ -39,11 +33,12 @@ class StepInfo:
     loss: float
     samples: int
     samples_per_second: float
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of a training: ``loss`` is that of the last step (NaN if there was none)."""
+    """Of a training: ``loss`` is that of the last step (NaN if there was none); ``seconds`` without testing."""
 
     steps: int
     samples: int
@@ -57,86 +52,91 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Result:
-    """Of a run: training metrics and accuracy on the test set (0..1)."""
+    """Of a run: training metrics, and what the model scores on the test set."""
 
     metrics: Metrics
-    accuracy: float
+    scores: Scores
+
+    @property
+    def accuracy(self) -> float:
+        """0..1. KeyError: a task without right and wrong."""
+        return self.scores["accuracy"]
 
 
 def train(
-    model: Module, data: Dataset, world: Communicator, optimizer: Optimizer, config: TrainConfig,
+    model: Module, data: Data, world: Communicator, optimizer: Optimizer, config: TrainConfig,
     on_step: Callable[[StepInfo], None] | None = None,
 ) -> Metrics:  # fmt: skip
     """Train ``model`` in place; its weights end up bit-identical on all ranks.
 
-    Every rank must be given the same data and config. ``on_step`` is called on rank 0 only.
+    Every rank must be given the same data and config. ``on_step`` is called on rank 0 only. Each rank's sum of losses
+    is divided by the count of the whole batch, so that the result does not depend on the number of ranks.
     """
-    steps = total_steps(len(data.train_y), config)
+    steps = total_steps(data.samples, config)
     parallel = DataParallel(model.train(), world, config.bucket_bytes, config.algorithm)
-    start, samples, loss = time.perf_counter(), 0, float("nan")
-    batches = islice(_batches(data, config, world.rank, world.size), steps)
-    for step, (epoch, count, x, y) in enumerate(batches, start=1):
+    schedule = make_schedule(optimizer, steps, config)
+    start, samples, loss, testing = time.perf_counter(), 0, float("nan"), 0.0
+    for step, (epoch, items) in enumerate(islice(_batches(data, config), steps), start=1):
+        inputs, y = data.take(shard(items, world.rank, world.size))
         parallel.zero_grad()
-        losses = cross_entropy(parallel(Tensor(x)), y, reduction="sum")
-        loss = parallel.backward(losses / count)  # the sum over ranks is the mean over the global batch
+        losses = data.task.loss(parallel(*map(Tensor, inputs)), y)
+        loss = parallel.backward(losses / data.count(items))  # the sum over ranks is the global mean
+        if config.clip is not None:
+            clip_gradients(model, config.clip)
         optimizer.step()
-        samples += count
+        if schedule is not None:
+            schedule.step()
+        samples += len(items)
+        speed = samples / max(time.perf_counter() - start - testing, 1e-9)
+        scores = None
+        if config.eval_every is not None and step % config.eval_every == 0 and step < steps:
+            before = time.perf_counter()
+            scores = evaluate(model, data, world)
+            model.train()
+            testing += time.perf_counter() - before
         if on_step is not None and world.rank == 0:
-            speed = samples / max(time.perf_counter() - start, 1e-9)
-            on_step(StepInfo(step, steps, epoch, loss, samples, speed))
+            on_step(StepInfo(step, steps, epoch, loss, samples, speed, scores))
     parallel.close()
-    return Metrics(steps, samples, time.perf_counter() - start, loss)
+    return Metrics(steps, samples, time.perf_counter() - start - testing, loss)
 
 
 def total_steps(count: int, config: TrainConfig) -> int:
-    """Steps that ``count`` samples give."""
+    """Steps that ``count`` samples an epoch give."""
     steps = config.epochs * -(-count // config.batch_size)
     return steps if config.steps is None else min(steps, config.steps)
 
 
-def _batches(
-    data: Dataset, config: TrainConfig, rank: int, size: int
-) -> Iterator[tuple[int, int, Array, Array]]:
-    """For each step: the epoch, the number of samples of all ranks, and this rank's images and labels."""
-    count = len(data.train_y)
+def _batches(data: Data, config: TrainConfig) -> Iterator[tuple[int, Array]]:
+    """For each step: the epoch, and the items of the whole batch."""
     for epoch in range(config.epochs):
-        offsets = random_offsets(count, config.shift, config.data_seed, epoch)
-        for batch in global_batches(count, config.batch_size, config.data_seed, epoch):
-            mine = shard(batch, rank, size)
-            yield epoch, len(batch), shift(data.train_x[mine], offsets[mine]), data.train_y[mine]
+        for items in data.batches(epoch, config):
+            yield epoch, items
 
 
-def evaluate(model: Module, data: Dataset, world: Communicator) -> float:
-    """Share of the test set that ``model`` gets right, on every rank the same number.
+def evaluate(model: Module, data: Data, world: Communicator) -> Scores:
+    """What ``model`` scores on the test set, on every rank the same numbers.
 
-    Each rank counts on its part; the counts are summed, so the result does not depend on the ranks.
+    Each rank counts on its part; sums and counts are summed, so the result does not depend on the ranks.
     """
-    indices = shard(np.arange(len(data.test_y)), world.rank, world.size)
-    counts = np.zeros(2, np.int64)  # right, seen
-    model.eval()
+    items = shard(data.test_items, world.rank, world.size)
+    forward: Callable[..., Tensor] = model.eval()
+    tally = np.zeros(4)
     with no_grad():
-        for at in range(0, len(indices), EVALUATION_BATCH):
-            batch = indices[at : at + EVALUATION_BATCH]
-            predicted = model(Tensor(data.test_x[batch])).data.argmax(axis=1)
-            counts += np.array([np.count_nonzero(predicted == data.test_y[batch]), len(batch)])
-    world.allreduce(counts, op="sum")
-    return float(counts[0] / counts[1])
-
-
-def make_optimizer(model: Module, config: TrainConfig) -> Optimizer:
-    if config.optimizer == "adam":
-        return Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    return SGD(model.parameters(), config.lr, config.momentum, config.weight_decay)
+        for at in range(0, len(items), EVALUATION_BATCH):
+            inputs, y = data.take_test(items[at : at + EVALUATION_BATCH])
+            tally += data.task.tally(forward(*map(Tensor, inputs)), y)
+    world.allreduce(tally, op="sum")
+    return data.task.scores(tally)
 
 
 def run(
-    config: TrainConfig, model: Module, world: Communicator, data: Dataset | None = None,
+    config: TrainConfig, model: Module, world: Communicator, data: Data | None = None,
     on_step: Callable[[StepInfo], None] | None = None,
 ) -> Result:  # fmt: skip
-    """Train and evaluate ``model`` on ``data`` (the digits if not given), as ``config`` says.
+    """Train and evaluate ``model`` on ``data`` (what ``config`` names if not given), as ``config`` says.
 
     The caller builds the model, of ``config.dtype``. Rank 0's weights are the ones that count.
     """
-    data = load_digits(config.dtype) if data is None else data
+    data = load(config) if data is None else data
     metrics = train(model, data, world, make_optimizer(model, config), config, on_step)
     return Result(metrics, evaluate(model, data, world))

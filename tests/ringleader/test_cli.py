@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from helpers.mnist import write_mnist
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMI", "PRTE_", "SLURM_"))}
@@ -48,6 +49,22 @@ def test_help_says_what_is_there_and_what_is_not():
         (["train", "lenet5", "-n", "0"], ["ranks must be at least 1, it is 0"]),
         (["train", "lenet5", "--algorithm", "vendor"], ["several ranks, -n 2"]),
         (["trian", "lenet5"], ["trian", "train"]),
+        (["train", "mlp", "--hidden", "300-x"], ["--hidden", "'300-x'", "300-100"]),
+        (["train", "lenet5", "--data", "stdlib"], ["lenet5 is for data digits, mnist", "not for stdlib"]),
+        (["train", "bigram", "--shift", "2"], ["shift is for data digits, mnist", "not for stdlib"]),
+        (["train", "bigram", "--data", "text:no such file"], ["no such file"]),
+        (
+            ["train", "bigram", "--context", "99999999"],
+            ["stdlib", "characters are too few", "smaller context"],
+        ),
+        (
+            ["train", "lenet5", "--data", "mnist:/nowhere"],
+            ["/nowhere/train-images-idx3-ubyte", "mnist:FOLDER"],
+        ),
+        (
+            ["train", "lenet5", "--save", "no/such/folder/m"],
+            ["--save no/such/folder/m", "no folder no/such/folder"],
+        ),
     ],
 )
 def test_wrong_options_are_answered_by_one_line(arguments, parts):
@@ -113,6 +130,96 @@ def test_under_mpirun_it_does_the_same(needs_mpi):
     )
     assert other.returncode == 2
     assert "-n 3, but the launcher started 2 ranks" in other.stderr
+
+
+RUNS = {  # what to train, and what is said at the end
+    "logistic": (["logistic"], "test accuracy"),
+    "mlp": (["mlp", "--hidden", "20"], "test accuracy"),
+    "regression": (["mlp", "--data", "adding:10", "--activation", "relu"], "(mean squared error)"),
+    "bigram": (["bigram", "--data", "text:{folder}/text", "--context", "8"], "bits per character"),
+    "recall": (["bigram", "--data", "copy:5"], "of the symbols recalled"),
+    "mnist": (["lenet5", "--data", "mnist:{folder}", "--batch-size", "7"], "test accuracy"),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_one_rank_and_two_say_the_same(run, needs_mpi, tmp_path):
+    write_mnist(tmp_path)
+    (tmp_path / "text").write_text("to be or not to be, that is the question: " * 10)
+    arguments, score = RUNS[run]
+    arguments = [
+        "train",
+        *(a.format(folder=tmp_path) for a in arguments),
+        "--steps",
+        "5",
+        "--dtype",
+        "float64",
+    ]
+    said = []
+    for ranks in "12":
+        done = ringleader(*arguments, "-n", ranks)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said.append([line for line in done.stdout.splitlines() if line.startswith("test ")])
+    assert said[0] == said[1]
+    assert len(said[0]) == 1
+    assert score in said[0][0]
+
+
+def test_it_shows_what_it_will_do_and_tests_on_the_way():
+    done = ringleader(
+        "train", "mlp", "--hidden", "8-4", "--steps", "4", "--eval-every", "2", "--threads", "2"
+    )
+    assert done.returncode == 0, done.stderr
+    shown = {line[:16].strip(): line[16:].strip() for line in done.stdout.splitlines()}
+    assert (shown["model"], shown["data"], shown["hidden"], shown["activation"]) == (
+        "mlp",
+        "digits",
+        "8-4",
+        "tanh",
+    )
+    assert "threads per rank  2\n" in done.stdout
+    assert "context" not in shown, "images have none"
+    tested = [line for line in done.stdout.splitlines() if "test accuracy" in line]
+    assert [line.split()[1] for line in tested if line.startswith("step")] == ["2/4"]
+
+
+def test_a_loss_that_is_required_decides_the_exit_code():
+    done = ringleader("train", "bigram", "--data", "copy:5", "--steps", "3", "--require-loss", "0.1")
+    assert done.returncode == 1
+    assert "above the required loss 0.1" in done.stdout
+    assert (
+        ringleader("train", "bigram", "--data", "copy:5", "--steps", "3", "--require-loss", "3").returncode
+        == 0
+    )
+
+
+def test_bad_data_on_two_ranks_is_said_once(needs_mpi):
+    done = ringleader("train", "lenet5", "-n", "2", "--data", "mnist:/nowhere")
+    assert done.returncode != 0
+    assert done.stderr.count("ringleader: ") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_train_and_sample(needs_mpi, tmp_path):
+    pytest.importorskip("ringleader.runtime.autograd.state", reason="states in files are not there yet")
+    (tmp_path / "text").write_text("abcd" * 200)
+    file = str(tmp_path / "model.safetensors")
+    done = ringleader(
+        "train", "bigram", "--data", f"text:{tmp_path / 'text'}", "--context", "8", "--lr", "1", "--save", file,
+        "-n", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"saved as {file}" in done.stdout
+    assert "No such file" in ringleader("sample", f"{file}.old").stderr
+    done = ringleader("sample", file, "--prompt", "da", "--length", "6", "--top-k", "1")
+    assert (done.returncode, done.stdout) == (0, "dabcdabc\n"), done.stderr
+    for wrong, message in [(["--prompt", "dz"], "never seen 'z'"), (["--prompt", ""], "at least one token"),
+                           (["--temperature", "-1"], "temperature must be"), (["--seed", "-1"], "seed")]:  # fmt: skip
+        done = ringleader("sample", file, *wrong)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("algorithm", ["ring", "hierarchical", "vendor"])
@@ -192,7 +299,7 @@ def test_an_exception_on_one_rank_ends_the_training(needs_mpi):
 import sys
 import ringleader.train as train
 run = train.run
-def sabotage(config, model, world, on_step=None):
+def sabotage(config, model, world, data, on_step):
     forward, calls = type(model).forward, []
     def failing(self, x):
         calls.append(x)
@@ -200,7 +307,7 @@ def sabotage(config, model, world, on_step=None):
             raise ZeroDivisionError("planted")
         return forward(self, x)
     type(model).forward = failing
-    return run(config, model, world, on_step=on_step)
+    return run(config, model, world, data, on_step)
 train.run = sabotage
 from ringleader.cli import main
 sys.exit(main())

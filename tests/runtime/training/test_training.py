@@ -99,6 +99,10 @@ def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch: pytest
     ({"batch_size": 0}, "batch_size must be at least 1, it is 0"),
     ({"lr": float("nan")}, "lr must be at least 0, it is nan"),
     ({"steps": -1}, "steps must be at least 0, it is -1"),
+    ({"lr": float("inf")}, "lr must be at least 0, it is inf"),
+    ({"schedule": "linear"}, "unknown schedule 'linear'; known: constant, step, cosine"),
+    ({"eval_every": 0}, "eval_every must be at least 1, it is 0"),
+    ({"data_seed": 1 << 63}, "data_seed must be at most 9223372036854775807, it is 9223372036854775808"),
     ({"require_accuracy": 97.0}, "require_accuracy must be between 0 and 1, it is 97.0"),
 ])  # fmt: skip
 def test_config_refuses(option: dict[str, Any], message: str) -> None:
@@ -137,7 +141,9 @@ def test_evaluate_counts_exactly_for_any_number_of_ranks(n: int) -> None:
     model.linear.weight.data[...] = np.random.default_rng(1).standard_normal((10, 1024))  # type: ignore[union-attr]
     scores = data.test_x.reshape(7, -1) @ model.linear.weight.data.T  # type: ignore[union-attr]
     wanted = float(np.mean(scores.argmax(axis=1) == data.test_y))
-    assert spawn(n, lambda world: evaluate(model, data, world)) == [wanted] * n
+    scores = spawn(n, lambda world: evaluate(model, data, world))
+    assert [s["accuracy"] for s in scores] == [wanted] * n
+    assert scores == [scores[0]] * n
 
 
 def test_no_steps_train_nothing() -> None:
@@ -167,3 +173,28 @@ def test_two_seeds_are_two_things() -> None:
 
     assert losses(config) == losses(replace(config, seed=1))  # it starts from zero weights
     assert losses(config) != losses(replace(config, data_seed=1))
+
+
+def test_evaluation_on_the_way_changes_nothing_and_is_for_rank_0_to_see() -> None:
+    config = TrainConfig(model="logistic", epochs=3, batch_size=8, steps=5)
+
+    def rank_main(world: Any, config: TrainConfig) -> tuple[list[StepInfo], Any]:
+        seen: list[StepInfo] = []
+        model = build("logistic", np.random.default_rng(0))
+        return seen, run(config, model, world, small(), seen.append).scores
+
+    plain = spawn(2, lambda world: rank_main(world, config))
+    tested = spawn(2, lambda world: rank_main(world, replace(config, eval_every=2)))
+    assert [s.scores is not None for s in tested[0][0]] == [False, True, False, True, False]
+    assert [s.loss for s in tested[0][0]] == [s.loss for s in plain[0][0]]
+    assert plain[0][1] == plain[1][1] == tested[0][1] == tested[1][1]
+    assert set(plain[0][1]) == {"loss", "accuracy"}
+
+
+def test_a_model_is_tested_in_its_testing_mode_and_goes_on_training_in_the_other() -> None:
+    config, modes = TrainConfig(model="logistic", batch_size=8, steps=3, eval_every=1), []
+    model = build("logistic", np.random.default_rng(0))
+    forward = model.forward
+    model.forward = lambda x: modes.append(model.training) or forward(x)  # type: ignore[method-assign, func-returns-value]
+    spawn(1, lambda world: run(config, model, world, small()))
+    assert modes == [True, False] * 3
