@@ -42,4 +42,5 @@ class MLP(Module):
         self.layers = Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        logits: Tensor = self.layers(x)
+        return logits
