@@ -1,0 +1,65 @@
+"""Recurrent networks: language models over tokens, and a network that reads a sequence and says one number.
+
+Elman, "Finding structure in time", 1990; Hochreiter and Schmidhuber, "Long short-term memory", 1997; Cho et al.,
+"Learning phrase representations using RNN encoder-decoder", 2014.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+from ringleader.runtime.autograd import GRU, LSTM, RNN, Embedding, Linear, Module, Tensor
+
+KINDS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+def layers_of(
+    kind: str, inputs: int, hidden: int, layers: int, generator: np.random.Generator, dtype: DTypeLike
+) -> Module:
+    """The recurrent layers, batch first. An LSTM's forget gates start open: their biases are 1 (Gers et al. 2000;
+    Jozefowicz et al. 2015), so that it remembers before it has learned to. ValueError: unknown kind."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    made: Module = KINDS[kind](inputs, hidden, layers, batch_first=True, generator=generator, dtype=dtype)
+    if kind == "lstm":
+        for name, parameter in made.named_parameters():
+            if name.startswith("bias_ih"):
+                parameter.data[hidden : 2 * hidden] = 1
+    return made
+
+
+class RecurrentLM(Module):
+    """tokens (N, T) integers -> logits (N, T, vocabulary)."""
+
+    def __init__(
+        self, kind: str, vocabulary: int, width: int = 128, hidden: int = 256, layers: int = 1, *,
+        generator: np.random.Generator, dtype: DTypeLike = np.float32,
+    ) -> None:  # fmt: skip
+        self.tokens = Embedding(vocabulary, width, generator=generator, dtype=dtype)
+        self.recurrent = layers_of(kind, width, hidden, layers, generator, dtype)
+        self.output = Linear(hidden, vocabulary, generator=generator, dtype=dtype)
+
+    def forward(self, tokens: np.ndarray) -> Tensor:
+        return self.step(tokens, None)[0]
+
+    def step(self, tokens: np.ndarray, state: Any) -> tuple[Tensor, Any]:
+        """Logits, and the state from which the next tokens go on; ``state`` None: the beginning."""
+        hidden, state = self.recurrent(self.tokens(tokens), state)
+        return self.output(hidden), state
+
+
+class RecurrentRegressor(Module):
+    """x (N, T, inputs) -> (N,): one number, after the last step."""
+
+    def __init__(
+        self, kind: str, inputs: int = 2, hidden: int = 128, layers: int = 1, *,
+        generator: np.random.Generator, dtype: DTypeLike = np.float32,
+    ) -> None:  # fmt: skip
+        self.recurrent = layers_of(kind, inputs, hidden, layers, generator, dtype)
+        self.output = Linear(hidden, 1, generator=generator, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden, _ = self.recurrent(x)
+        return self.output(hidden[:, -1]).reshape(len(x))
