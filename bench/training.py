@@ -21,9 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from threadpoolctl import threadpool_limits
-from torch.nn.parallel import DistributedDataParallel
-
 from ringleader.bench import torch_models
 from ringleader.models.lenet5 import LeNet5
 from ringleader.models.recurrent import RecurrentLM
@@ -31,8 +28,14 @@ from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import SGD, Adam, Module, Tensor, cross_entropy
 from ringleader.runtime.comm import Communicator, init
 from ringleader.runtime.parallel import DataParallel
+from threadpoolctl import threadpool_limits
+from torch.nn.parallel import DistributedDataParallel
 
-REPEATS, BUDGET, CHECKED = 15, 0.2, 5  # seconds that a measurement should last; steps after which losses are compared
+REPEATS, BUDGET, CHECKED = (
+    15,
+    0.2,
+    5,
+)  # seconds that a measurement should last; steps after which losses are compared
 VOCABULARY = 65
 
 Step = Callable[[], float]
@@ -90,7 +93,9 @@ def our_step(model: Module, kind: str, data: tuple[Any, Any], world: Communicato
 def torch_step(model: torch.nn.Module, kind: str, data: tuple[Any, Any], several: bool) -> Step:
     x, target = (torch.from_numpy(part) for part in data)
     parameters = list(model.parameters())
-    optimizer = torch.optim.SGD(parameters, 0.01, 0.9) if kind == "sgd" else torch.optim.Adam(parameters, 1e-3)
+    optimizer = (
+        torch.optim.SGD(parameters, 0.01, 0.9) if kind == "sgd" else torch.optim.Adam(parameters, 1e-3)
+    )
     net = DistributedDataParallel(model) if several else model
 
     def step() -> float:
@@ -144,7 +149,10 @@ def main() -> None:
         dist.init_process_group("gloo", store=store, rank=world.rank, world_size=world.size)
     if world.rank == 0:
         print(f"{world.size} ranks, {threads} threads each, PyTorch {torch.__version__}")
-        print("| step | ringleader (ms) | PyTorch (ms) | ratio | losses apart |\n|---|---:|---:|---:|---:|", flush=True)
+        print(
+            "| step | ringleader (ms) | PyTorch (ms) | ratio | losses apart |\n|---|---:|---:|---:|---:|",
+            flush=True,
+        )
     with threadpool_limits(threads):
         for name, case in CASES.items():
             if only.lower() in name.lower():

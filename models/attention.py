@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.runtime.autograd import Dropout, Linear, Module, Tensor, functional, rotary
-
-Array = np.ndarray
+from ringleader.runtime.autograd import Linear, Module, RotaryEmbedding, Tensor, functional
+from ringleader.runtime.autograd.op import Array
 
 
 class Attention(Module):
@@ -22,31 +21,33 @@ class Attention(Module):
     ) -> None:  # fmt: skip
         kv_heads = heads if kv_heads is None else kv_heads
         if width % heads or heads % kv_heads:
-            raise ValueError(f"width {width} must be a multiple of heads {heads}, heads of kv_heads {kv_heads}")
+            raise ValueError(
+                f"width {width} must be a multiple of heads {heads}, heads of kv_heads {kv_heads}"
+            )
         self.heads, self.kv_heads, self.size = heads, kv_heads, width // heads
-        made = {"generator": generator, "dtype": dtype}
-        self.query = Linear(width, width, **made)
-        self.key_value = Linear(width, 2 * kv_heads * self.size, **made)
-        self.project = Linear(width, width, **made)
+        self.query = Linear(width, width, generator=generator, dtype=dtype)
+        self.key_value = Linear(width, 2 * kv_heads * self.size, generator=generator, dtype=dtype)
+        self.project = Linear(width, width, generator=generator, dtype=dtype)
 
     def forward(
         self, x: Tensor, memory: Tensor | None = None, mask: Array | None = None, causal: bool = False,
-        angles: tuple[Array, Array] | None = None,
+        turn: RotaryEmbedding | None = None,
     ) -> Tensor:  # fmt: skip
-        """``mask``: True where a query may look at a key, broadcast to (N, heads, T, S). ``angles``: cosines and
-        sines for rotary positions."""
+        """``mask``: True where a query may look at a key, broadcast to (N, heads, T, S). ``turn``: of
+        queries and keys, by their positions."""
         n, t, width = x.shape
         memory = x if memory is None else memory
         q = _split(self.query(x), self.heads)
         both = self.key_value(memory).reshape(n, memory.shape[1], 2, self.kv_heads, self.size)
         both = both.permute(2, 0, 3, 1, 4)  # (2, N, kv_heads, S, size)
         k, v = both[0], both[1]
-        if angles is not None:
-            q, k = rotary(q, *angles), rotary(k, *angles)
+        if turn is not None:
+            q, k = turn(q), turn(k)
         seen = functional.scaled_dot_product_attention(
             q, k, v, mask, is_causal=causal, enable_gqa=self.kv_heads < self.heads
         )
-        return self.project(seen.permute(0, 2, 1, 3).reshape(n, t, width))
+        out: Tensor = self.project(seen.permute(0, 2, 1, 3).reshape(n, t, width))
+        return out
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
@@ -65,14 +66,8 @@ class FeedForward(Module):
         self.narrow = Linear(4 * width, width, generator=generator, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.narrow(functional.gelu(self.widen(x)))
-
-
-class Residual(Dropout):
-    """x + dropout(change): the sum that every sub-layer ends with."""
-
-    def forward(self, x: Tensor, change: Tensor) -> Tensor:
-        return x + super().forward(change)
+        out: Tensor = self.narrow(functional.gelu(self.widen(x)))
+        return out
 
 
 def draw_weights(model: Module, layers: int, generator: np.random.Generator) -> None:

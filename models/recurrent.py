@@ -1,4 +1,4 @@
-"""Recurrent networks: language models over tokens, and a network that reads a sequence and says one number.
+"""Recurrent networks: language models over tokens, and a network that reads a sequence and then says numbers.
 
 Elman, "Finding structure in time", 1990; Hochreiter and Schmidhuber, "Long short-term memory", 1997; Cho et al.,
 "Learning phrase representations using RNN encoder-decoder", 2014.
@@ -41,25 +41,30 @@ class RecurrentLM(Module):
         self.recurrent = layers_of(kind, width, hidden, layers, generator, dtype)
         self.output = Linear(hidden, vocabulary, generator=generator, dtype=dtype)
 
-    def forward(self, tokens: np.ndarray) -> Tensor:
-        return self.step(tokens, None)[0]
+    def start(self) -> Any:
+        """The state before the first token: zeros, for which None stands."""
+        return None
 
-    def step(self, tokens: np.ndarray, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.step(tokens, self.start())[0]
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Logits, and the state from which the next tokens go on; ``state`` None: the beginning."""
         hidden, state = self.recurrent(self.tokens(tokens), state)
         return self.output(hidden), state
 
 
 class RecurrentRegressor(Module):
-    """x (N, T, inputs) -> (N,): one number, after the last step."""
+    """x (N, T, inputs) -> (N, outputs), after the last step."""
 
     def __init__(
-        self, kind: str, inputs: int = 2, hidden: int = 128, layers: int = 1, *,
+        self, kind: str, inputs: int, outputs: int, hidden: int = 128, layers: int = 1, *,
         generator: np.random.Generator, dtype: DTypeLike = np.float32,
     ) -> None:  # fmt: skip
         self.recurrent = layers_of(kind, inputs, hidden, layers, generator, dtype)
-        self.output = Linear(hidden, 1, generator=generator, dtype=dtype)
+        self.output = Linear(hidden, outputs, generator=generator, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden, _ = self.recurrent(x)
-        return self.output(hidden[:, -1]).reshape(len(x))
+        out: Tensor = self.output(hidden[:, -1])
+        return out

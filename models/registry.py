@@ -18,16 +18,30 @@ from ringleader.models.bigram import Bigram
 from ringleader.models.lenet5 import LeNet5
 from ringleader.models.logistic import LogisticRegression
 from ringleader.models.mlp import MLP
+from ringleader.models.recurrent import KINDS, RecurrentLM, RecurrentRegressor
+from ringleader.models.seq2seq import Seq2Seq
+from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import Module
 from ringleader.runtime.training import Description, TrainConfig
 from ringleader.runtime.training.data import SOURCES, find_source
 from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
-from ringleader.runtime.training.tasks import Classification, LanguageModelling, Recall, Regression
+from ringleader.runtime.training.tasks import (
+    Classification,
+    LanguageModelling,
+    Recall,
+    Regression,
+    SequenceToSequence,
+)
 
 IMAGE = Description(Classification.name, (1, 32, 32), 10)  # digits and MNIST
 SIZES = {
     "hidden": "sizes of the hidden layers, like 300-100",
     "activation": "between the layers: tanh or relu",
+    "width": "numbers that stand for a token, and that a layer passes on",
+    "layers": "layers, one upon the other",
+    "heads": "heads of attention, among which the width is divided",
+    "dropout": "share of the changes that training leaves out, by a seed of their own",
+    "positions": "how a token knows its place: learned or rotary",
 }
 
 
@@ -65,7 +79,52 @@ def _bigram(d: Description, generator: np.random.Generator, dtype: DTypeLike) ->
     return Bigram(generator, dtype, tokens=d.outputs)
 
 
+def _recurrent(kind: str) -> Callable[..., Module]:
+    def make(
+        d: Description, generator: np.random.Generator, dtype: DTypeLike, *, width: int, layers: int
+    ) -> Module:
+        if d.task == Regression.name:
+            return RecurrentRegressor(
+                kind, d.shape[-1], d.outputs, width, layers, generator=generator, dtype=dtype
+            )
+        return RecurrentLM(kind, d.outputs, width, width, layers, generator=generator, dtype=dtype)
+
+    return make
+
+
+def _transformer(
+    d: Description, generator: np.random.Generator, dtype: DTypeLike, *, layers: int, heads: int, width: int,
+    dropout: float, positions: str,
+) -> Module:  # fmt: skip
+    return Transformer(
+        d.outputs, d.shape[0], layers, heads, width, dropout, positions, generator=generator, dtype=dtype
+    )
+
+
+def _seq2seq(
+    d: Description, generator: np.random.Generator, dtype: DTypeLike, *, layers: int, heads: int, width: int,
+    dropout: float,
+) -> Module:  # fmt: skip
+    context = max(d.shape[0], d.target)
+    return Seq2Seq(
+        d.outputs,
+        context,
+        layers,
+        heads,
+        width,
+        dropout,
+        SequenceToSequence.PAD,
+        generator=generator,
+        dtype=dtype,
+    )
+
+
 ADAM = {"optimizer": "adam", "lr": 1e-3}
+# Sequences of recurrent networks: gradients that grow along them are clipped (Pascanu et al. 2013).
+SEQUENCES = {
+    LanguageModelling.name: {**ADAM, "epochs": 1, "clip": 1.0}, Recall.name: {**ADAM, "epochs": 1, "clip": 1.0},
+    Regression.name: {**ADAM, "epochs": 1, "clip": 1.0},
+}  # fmt: skip
 MODELS: dict[str, Row] = {
     "logistic": Row(_logistic, {Classification.name: {}}, "digits"),
     "mlp": Row(
@@ -77,6 +136,15 @@ MODELS: dict[str, Row] = {
         _bigram, {LanguageModelling.name: {**ADAM, "lr": 0.03, "epochs": 2},
                   Recall.name: {**ADAM, "lr": 0.03, "epochs": 2}},
         "stdlib",
+    ),
+    **{kind: Row(_recurrent(kind), SEQUENCES, "stdlib", {"width": 128, "layers": 1}) for kind in KINDS},
+    "transformer": Row(
+        _transformer, {LanguageModelling.name: {**ADAM, "epochs": 1}, Recall.name: {**ADAM, "epochs": 1}}, "stdlib",
+        {"layers": 4, "heads": 4, "width": 128, "dropout": 0.0, "positions": "learned"},
+    ),
+    "seq2seq": Row(
+        _seq2seq, {SequenceToSequence.name: {**ADAM, "epochs": 5}}, "reverse",
+        {"layers": 2, "heads": 4, "width": 64, "dropout": 0.0},
     ),
 }  # fmt: skip
 

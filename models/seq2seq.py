@@ -3,10 +3,22 @@ sub-layers (Xiong et al., "On layer normalization in the Transformer architectur
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.models.attention import Attention, FeedForward, Residual, draw_weights
-from ringleader.runtime.autograd import Embedding, LayerNorm, Linear, Module, ModuleList, Tensor, no_grad
+from ringleader.models.attention import Attention, FeedForward, draw_weights
+from ringleader.runtime.autograd import (
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    ModuleList,
+    Tensor,
+    no_grad,
+)
+from ringleader.runtime.autograd.op import Array
 
 
 class EncoderBlock(Module):
@@ -16,14 +28,15 @@ class EncoderBlock(Module):
         self, width: int, heads: int, dropout: float, *, generator: np.random.Generator,
         dropout_generator: np.random.Generator, dtype: DTypeLike,
     ) -> None:  # fmt: skip
-        made = {"generator": generator, "dtype": dtype}
+        made: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.norm1, self.norm2 = LayerNorm(width, dtype=dtype), LayerNorm(width, dtype=dtype)
         self.attention, self.network = Attention(width, heads, **made), FeedForward(width, **made)
-        self.add = Residual(dropout, generator=dropout_generator)
+        self.drop = Dropout(dropout, generator=dropout_generator)
 
-    def forward(self, x: Tensor, mask: np.ndarray) -> Tensor:
-        x = self.add(x, self.attention(self.norm1(x), mask=mask))
-        return self.add(x, self.network(self.norm2(x)))
+    def forward(self, x: Tensor, mask: Array) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), mask=mask))
+        out: Tensor = x + self.drop(self.network(self.norm2(x)))
+        return out
 
 
 class DecoderBlock(Module):
@@ -33,17 +46,18 @@ class DecoderBlock(Module):
         self, width: int, heads: int, dropout: float, *, generator: np.random.Generator,
         dropout_generator: np.random.Generator, dtype: DTypeLike,
     ) -> None:  # fmt: skip
-        made = {"generator": generator, "dtype": dtype}
+        made: dict[str, Any] = {"generator": generator, "dtype": dtype}
         self.norm1, self.norm2 = LayerNorm(width, dtype=dtype), LayerNorm(width, dtype=dtype)
         self.norm3 = LayerNorm(width, dtype=dtype)
         self.attention, self.source = Attention(width, heads, **made), Attention(width, heads, **made)
         self.network = FeedForward(width, **made)
-        self.add = Residual(dropout, generator=dropout_generator)
+        self.drop = Dropout(dropout, generator=dropout_generator)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: np.ndarray) -> Tensor:
-        x = self.add(x, self.attention(self.norm1(x), causal=True))
-        x = self.add(x, self.source(self.norm2(x), memory, mask))
-        return self.add(x, self.network(self.norm3(x)))
+    def forward(self, x: Tensor, memory: Tensor, mask: Array) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), causal=True))
+        x = x + self.drop(self.source(self.norm2(x), memory, mask))
+        out: Tensor = x + self.drop(self.network(self.norm3(x)))
+        return out
 
 
 class Seq2Seq(Module):
@@ -58,7 +72,7 @@ class Seq2Seq(Module):
         dropout_generator: np.random.Generator | None = None, dtype: DTypeLike = np.float32,
     ) -> None:  # fmt: skip
         own = dropout_generator or np.random.default_rng(0)
-        made = {"generator": generator, "dropout_generator": own, "dtype": dtype}
+        made: dict[str, Any] = {"generator": generator, "dropout_generator": own, "dtype": dtype}
         self.context, self.padding = context, padding
         self.tokens = Embedding(vocabulary, width, generator=generator, dtype=dtype)
         self.places = Embedding(context, width, generator=generator, dtype=dtype)
@@ -69,36 +83,40 @@ class Seq2Seq(Module):
         self.output = Linear(width, vocabulary, bias=False, generator=generator, dtype=dtype)
         draw_weights(self, 5 * layers, generator)
 
-    def forward(self, source: np.ndarray, target: np.ndarray) -> Tensor:
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
         return self.decode(target, self.encode(source), self.mask(source))
 
-    def mask(self, source: np.ndarray) -> np.ndarray:
+    def mask(self, source: Tensor) -> Array:
         """(N, 1, 1, S): where the source holds something."""
-        return (source != self.padding)[:, None, None, :]
+        held: Array = source.data != self.padding
+        return held[:, None, None, :]
 
-    def encode(self, source: np.ndarray) -> Tensor:
+    def encode(self, source: Tensor) -> Tensor:
         x, mask = self._embed(source), self.mask(source)
         for block in self.encoder:
             x = block(x, mask)
-        return self.encoded(x)
+        memory: Tensor = self.encoded(x)
+        return memory
 
-    def decode(self, target: np.ndarray, memory: Tensor, mask: np.ndarray) -> Tensor:
+    def decode(self, target: Tensor, memory: Tensor, mask: Array) -> Tensor:
         x = self._embed(target)
         for block in self.decoder:
             x = block(x, memory, mask)
-        return self.output(self.decoded(x))
+        logits: Tensor = self.output(self.decoded(x))
+        return logits
 
-    def _embed(self, tokens: np.ndarray) -> Tensor:
+    def _embed(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.context:
             raise ValueError(f"Seq2Seq: {tokens.shape[1]} tokens, but context is {self.context}")
-        return self.tokens(tokens) + self.places(np.arange(tokens.shape[1]))
+        placed: Tensor = self.tokens(tokens) + self.places(Tensor(np.arange(tokens.shape[1])))
+        return placed
 
-    def translate(self, source: np.ndarray, start: int, length: int) -> np.ndarray:
+    def translate(self, source: Array, start: int, length: int) -> Array:
         """The likeliest next token, ``length`` times: (N, length), without ``start``."""
         with no_grad():
-            memory, mask = self.encode(source), self.mask(source)
+            memory, mask = self.encode(Tensor(source)), self.mask(Tensor(source))
             target = np.full((len(source), 1), start, np.int64)
             for _ in range(length):
-                logits = self.decode(target, memory, mask).data[:, -1]
+                logits = self.decode(Tensor(target), memory, mask).data[:, -1]
                 target = np.concatenate([target, logits.argmax(axis=-1)[:, None]], axis=1)
         return target[:, 1:]

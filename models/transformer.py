@@ -5,8 +5,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.models.attention import Attention, FeedForward, Residual, draw_weights
-from ringleader.runtime.autograd import Embedding, LayerNorm, Linear, Module, ModuleList, Tensor, rotary_angles
+from ringleader.models.attention import Attention, FeedForward, draw_weights
+from ringleader.runtime.autograd import (
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    ModuleList,
+    RotaryEmbedding,
+    Tensor,
+)
 
 POSITIONS = ("learned", "rotary")
 
@@ -22,11 +31,12 @@ class Block(Module):
         self.attention = Attention(width, heads, generator=generator, dtype=dtype)
         self.norm2 = LayerNorm(width, dtype=dtype)
         self.network = FeedForward(width, generator=generator, dtype=dtype)
-        self.add = Residual(dropout, generator=dropout_generator)
+        self.drop = Dropout(dropout, generator=dropout_generator)
 
-    def forward(self, x: Tensor, angles: tuple[np.ndarray, np.ndarray] | None = None) -> Tensor:
-        x = self.add(x, self.attention(self.norm1(x), causal=True, angles=angles))
-        return self.add(x, self.network(self.norm2(x)))
+    def forward(self, x: Tensor, turn: RotaryEmbedding | None = None) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), causal=True, turn=turn))
+        out: Tensor = x + self.drop(self.network(self.norm2(x)))
+        return out
 
 
 class Transformer(Module):
@@ -44,27 +54,29 @@ class Transformer(Module):
         if positions not in POSITIONS:
             raise ValueError(f"unknown positions {positions!r}; known: {', '.join(POSITIONS)}")
         own = dropout_generator or np.random.default_rng(0)
-        self.context, self.rotary = context, positions == "rotary"
+        self.context = context
         self.tokens = Embedding(vocabulary, width, generator=generator, dtype=dtype)
-        self.places = None if self.rotary else Embedding(context, width, generator=generator, dtype=dtype)
-        self.add = Residual(dropout, generator=own)
+        learned = positions == "learned"
+        self.places = Embedding(context, width, generator=generator, dtype=dtype) if learned else None
+        self.turn = None if learned else RotaryEmbedding(width // heads)
+        self.drop = Dropout(dropout, generator=own)
         self.blocks = ModuleList(
             Block(width, heads, dropout, generator=generator, dropout_generator=own, dtype=dtype)
             for _ in range(layers)
         )
         self.norm = LayerNorm(width, dtype=dtype)
         self.output = Linear(width, vocabulary, bias=False, generator=generator, dtype=dtype)
-        self.angles = rotary_angles(context, width // heads, dtype) if self.rotary else None
         draw_weights(self, 2 * layers, generator)
 
-    def forward(self, tokens: np.ndarray) -> Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         length = tokens.shape[1]
         if length > self.context:
             raise ValueError(f"Transformer: {length} tokens, but context is {self.context}")
         x = self.tokens(tokens)  # (N, T, width)
         if self.places is not None:
-            x = x + self.places(np.arange(length))
-        angles = None if self.angles is None else (self.angles[0][:length], self.angles[1][:length])
+            x = x + self.places(Tensor(np.arange(length)))
+        x = self.drop(x)
         for block in self.blocks:
-            x = block(x, angles)
-        return self.output(self.norm(x))
+            x = block(x, self.turn)
+        logits: Tensor = self.output(self.norm(x))
+        return logits

@@ -64,7 +64,9 @@ def test_lenet5s_squashing_function() -> None:
 
 
 def test_unknown_model() -> None:
-    with pytest.raises(ValueError, match="unknown model 'vgg'; known: bigram, lenet5, logistic, mlp"):
+    with pytest.raises(
+        ValueError, match="unknown model 'vgg'; known: bigram, gru, lenet5, logistic, lstm, mlp"
+    ):
         build("vgg", np.random.default_rng(0))
 
 

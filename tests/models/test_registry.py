@@ -46,7 +46,7 @@ def test_defaults_of_the_task_the_data_and_the_optimiser() -> None:
 
 
 @pytest.mark.parametrize(("model", "given", "message"), [
-    ("lenet6", {}, "unknown model 'lenet6'; known: bigram, lenet5, logistic, mlp"),
+    ("lenet6", {}, "unknown model 'lenet6'; known: bigram, gru, lenet5, logistic, lstm, mlp"),
     ("lenet5", {"data": "stdlib"}, "lenet5 is for data digits, mnist, and not for stdlib, which is language modelling"),
     ("bigram", {"shift": 2}, "shift is for data digits, mnist, and not for stdlib"),
     ("logistic", {"context": 9}, "context is for data text, stdlib, and not for digits"),
@@ -64,7 +64,9 @@ def test_what_would_be_ignored_is_refused(model: str, given: dict[str, Any], mes
 
 
 def test_what_applies_is_not_ignored() -> None:
-    assert set(ignored(configure("mlp", schedule="step"))) == {"context"}
+    others = {"context", "width", "layers", "heads", "dropout", "positions"}
+    assert set(ignored(configure("mlp", schedule="step"))) == others
+    assert not {"context", "width", "layers"} & set(ignored(configure("lstm")))
     assert {"shift", "momentum", "gamma", "hidden"} <= set(ignored(configure("bigram")))
 
 
