@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 from ringleader.runtime.autograd import GRU, LSTM, RNN, Embedding, Linear, Module, Tensor
+from ringleader.runtime.autograd.op import Array
 
 KINDS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
@@ -46,12 +47,17 @@ class RecurrentLM(Module):
         return None
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.step(tokens, self.start())[0]
+        return self.read(tokens, self.start())[0]
 
-    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Logits, and the state from which the next tokens go on; ``state`` None: the beginning."""
+    def read(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Logits of tokens (N, T), and the state from which the next tokens go on."""
         hidden, state = self.recurrent(self.tokens(tokens), state)
         return self.output(hidden), state
+
+    def step(self, tokens: Array, state: Any) -> tuple[Tensor, Any]:
+        """One token each (N,) -> logits (N, vocabulary), and the state after it."""
+        logits, state = self.read(Tensor(tokens[:, None]), state)
+        return logits[:, 0], state
 
 
 class RecurrentRegressor(Module):

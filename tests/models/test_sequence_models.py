@@ -47,9 +47,13 @@ def test_a_recurrent_model_goes_on_from_its_state(kind):
     model, x = language_model(kind, layers=2), draw(3, 9)
     whole, state, parts = model(Tensor(x)).data, model.start(), []
     for at in range(0, 9, 3):
-        logits, state = model.step(Tensor(x[:, at : at + 3]), state)
+        logits, state = model.read(Tensor(x[:, at : at + 3]), state)
         parts.append(logits.data)
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-12)
+    state = model.start()
+    for at in range(9):
+        logits, state = model.step(x[:, at], state)
+        np.testing.assert_allclose(logits.data, whole[:, at], rtol=1e-12)
 
 
 def test_padding_of_a_source_changes_nothing():
