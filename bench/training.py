@@ -103,7 +103,7 @@ def torch_step(model: torch.nn.Module, kind: str, data: tuple[Any, Any], several
         loss = torch.nn.functional.cross_entropy(net(x), target)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
