@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ringleader.models.registry import build
-from ringleader.runtime.autograd import Module
+from ringleader.runtime.autograd import Module, state
 from ringleader.runtime.training import Description, TrainConfig
 
 KEY = "ringleader.model"  # of the metadata, which are text by name
@@ -19,7 +17,7 @@ KEY = "ringleader.model"  # of the metadata, which are text by name
 def save_model(model: Module, path: str | Path, config: TrainConfig, data: Description) -> None:
     """Write a model that ``config`` built for ``data`` to a safetensors file."""
     about = {"name": config.model, "dtype": config.dtype, "sizes": dict(config.sizes), "data": asdict(data)}
-    _state().save(model, path, {KEY: json.dumps(about)})
+    state.save(model, path, {KEY: json.dumps(about)})
 
 
 def load_model(path: str | Path) -> tuple[Module, Description]:
@@ -27,20 +25,16 @@ def load_model(path: str | Path) -> tuple[Module, Description]:
 
     ValueError: a file of another kind; OSError: it cannot be read.
     """
-    metadata = _state().load_metadata(path)
+    metadata = state.load_metadata(path)
     if KEY not in metadata:
         raise ValueError(f"{path}: no model that 'ringleader train --save' wrote: it does not say which one")
     try:
         about = json.loads(metadata[KEY])
         data = Description(**{**about["data"], "shape": tuple(about["data"]["shape"])})
         model = build(about["name"], np.random.default_rng(0), about["dtype"], data, **about["sizes"])
-        model.load_state_dict(_state().load(path))
+        model.load_state_dict(state.load(path))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: does not fit this version of Ringleader, or is damaged: {error}"
         ) from error
     return model, data
-
-
-def _state() -> Any:
-    return import_module("ringleader.runtime.autograd.state")

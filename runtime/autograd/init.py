@@ -10,7 +10,6 @@ from __future__ import annotations
 from math import prod, sqrt
 
 import numpy as np
-from ringleader.runtime.autograd.module import changed
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.tensor import Tensor
 
@@ -107,7 +106,7 @@ def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
 
 def _fill(tensor: Tensor, values: Array) -> Tensor:
     tensor.data[...] = values
-    changed(tensor)
+    tensor.mark_changed()
     return tensor
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ringleader.runtime.autograd.module import Module, Parameter, changed
+from ringleader.runtime.autograd.module import Module, Parameter
 from ringleader.runtime.autograd.optim import Optimizer
 from ringleader.runtime.autograd.state import bfloat16
 from ringleader.runtime.autograd.tensor import Tensor
@@ -115,7 +115,7 @@ class MixedPrecision:
     def _round(self) -> None:
         for name, parameter in self.parameters.items():
             parameter.data[...] = self.masters[name].data
-            changed(parameter)
+            parameter.mark_changed()
 
     def state_dict(self) -> dict[str, Any]:
         """The masters and the scale; the optimiser has a state of its own."""

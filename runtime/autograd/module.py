@@ -21,13 +21,6 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad=True, device=device)
 
 
-def changed(tensor: Tensor) -> None:
-    """Tell ``tensor`` that its data has been written over in place."""
-    tell = getattr(tensor, "mark_changed", None)
-    if tell is not None:
-        tell()
-
-
 class Module:
     """A layer or model: its parameters, buffers and sub-modules are its attributes; ``forward`` says what it does.
 
@@ -154,7 +147,7 @@ class Module:
         for name, array, parameter in given:
             array[...] = state[name]
             if parameter is not None:
-                changed(parameter)
+                parameter.mark_changed()
 
     # Training
 

@@ -178,12 +178,5 @@ def _leaves(out: Tensor) -> list[Tensor]:
         if isinstance(place, Tensor):
             found[id(place)] = place
         else:
-            todo += _sources(place)
+            todo += [source for source in place.sources if source is not None]
     return list(found.values())
-
-
-def _sources(node: Any) -> list[Any]:
-    """Where the gradients of an op's inputs go: ops, and leaves."""
-    if hasattr(node, "sources"):
-        return [source for source in node.sources if source is not None]
-    return [t.node or t for t, needed in zip(node.inputs, node.needs) if needed]

@@ -6,8 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ringleader.runtime import autograd
-from ringleader.runtime.autograd import Module, Optimizer
+from ringleader.runtime.autograd import (
+    LAMB,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    ConstantLR,
+    CosineAnnealingLR,
+    Module,
+    Optimizer,
+    StepLR,
+    Warmup,
+    clip_grad_norm_,
+)
 
 if TYPE_CHECKING:
     from ringleader.runtime.training.config import TrainConfig
@@ -15,19 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Named:
-    """The name of a class of autograd, defaults of TrainConfig that are good for it, and its own options there."""
+    """A class of autograd, defaults of TrainConfig that are good for it, and its own options there."""
 
-    cls: str
+    cls: Any
     defaults: Mapping[str, Any]
     options: tuple[str, ...] = ()
 
 
 OPTIMIZERS = {  # all have lr and weight_decay
-    "sgd": Named("SGD", {"lr": 0.03}, ("momentum",)),
-    "adam": Named("Adam", {"lr": 1e-3}),
-    "adamw": Named("AdamW", {"lr": 1e-3, "weight_decay": 0.01}),
-    "adagrad": Named("Adagrad", {"lr": 1e-2}),
-    "lamb": Named("LAMB", {"lr": 2e-3, "weight_decay": 0.01}),
+    "sgd": Named(SGD, {"lr": 0.03}, ("momentum",)),
+    "adam": Named(Adam, {"lr": 1e-3}),
+    "adamw": Named(AdamW, {"lr": 1e-3, "weight_decay": 0.01}),
+    "adagrad": Named(Adagrad, {"lr": 1e-2}),
+    "lamb": Named(LAMB, {"lr": 2e-3, "weight_decay": 0.01}),
 }
 SCHEDULES: dict[str, tuple[str, ...]] = {  # the options of TrainConfig that they alone have
     "constant": (),
@@ -37,10 +49,10 @@ SCHEDULES: dict[str, tuple[str, ...]] = {  # the options of TrainConfig that the
 
 
 def make_optimizer(model: Module, config: TrainConfig) -> Optimizer:
-    """The optimiser that ``config`` names. NotImplementedError: autograd does not have it."""
+    """The optimiser that ``config`` names."""
     named = OPTIMIZERS[config.optimizer]
     options = {name: getattr(config, name) for name in ("lr", "weight_decay", *named.options)}
-    optimizer: Optimizer = _find(named.cls, f"optimizer {config.optimizer}")(model.parameters(), **options)
+    optimizer: Optimizer = named.cls(model.parameters(), **options)
     return optimizer
 
 
@@ -53,23 +65,16 @@ def make_schedule(optimizer: Optimizer, steps: int, config: TrainConfig) -> Any:
     if config.schedule == "constant" and not config.warmup:
         return None
     rest = max(1, steps - config.warmup)
-    rules: dict[str, tuple[str, dict[str, Any]]] = {
-        "constant": ("ConstantLR", {"factor": 1.0}),
-        "step": ("StepLR", {"step_size": config.step_size or -(-rest // 3), "gamma": config.gamma}),
-        "cosine": ("CosineAnnealingLR", {"T_max": rest}),
+    rules: dict[str, tuple[Any, dict[str, Any]]] = {
+        "constant": (ConstantLR, {"factor": 1.0}),
+        "step": (StepLR, {"step_size": config.step_size or -(-rest // 3), "gamma": config.gamma}),
+        "cosine": (CosineAnnealingLR, {"T_max": rest}),
     }
     cls, options = rules[config.schedule]
-    after = _find(cls, f"schedule {config.schedule}")(optimizer, **options)
-    return _find("Warmup", "warmup")(after, config.warmup) if config.warmup else after
+    after = cls(optimizer, **options)
+    return Warmup(after, config.warmup) if config.warmup else after
 
 
 def clip_gradients(model: Module, norm: float) -> None:
     """Scale all gradients down together, if need be, to that norm; they are reduced already, so all ranks agree."""
-    _find("clip_grad_norm_", "clip")(model.parameters(), norm)
-
-
-def _find(name: str, option: str) -> Any:
-    found = getattr(autograd, name, None)
-    if found is None:
-        raise NotImplementedError(f"{option}: ringleader.runtime.autograd has no {name}")
-    return found
+    clip_grad_norm_(model.parameters(), norm)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ringleader.models import MODELS, SIZES, build, configure, ignored, load_model, save_model
-from ringleader.runtime.autograd import Tensor
+from ringleader.runtime.autograd import Tensor, state
 from ringleader.runtime.training import Description, TrainConfig
 from ringleader.runtime.training.data import SOURCES
 
@@ -81,18 +81,11 @@ def test_models_that_do_not_fit_the_data() -> None:
         build("lenet5", np.random.default_rng(0), hidden=(3,))
 
 
-@pytest.fixture
-def states() -> Any:
-    return pytest.importorskip(
-        "ringleader.runtime.autograd.state", reason="states in files are not there yet"
-    )
-
-
 @pytest.mark.parametrize(("name", "data", "sizes"), [
     ("bigram", TEXT, {}), ("mlp", Description("regression", (3, 2), 1), {"hidden": (4, 5), "activation": "relu"}),
 ])  # fmt: skip
 def test_a_saved_model_is_the_same_again(
-    name: str, data: Description, sizes: dict[str, Any], states: Any, tmp_path: Path
+    name: str, data: Description, sizes: dict[str, Any], tmp_path: Path
 ) -> None:
     config = configure(name, data="text:t" if name == "bigram" else "adding:3", dtype="float64", **sizes)
     model = build(name, np.random.default_rng(1), "float64", data, **config.sizes)
@@ -105,19 +98,19 @@ def test_a_saved_model_is_the_same_again(
     np.testing.assert_array_equal(again(Tensor(x)).data, model(Tensor(x)).data)
 
 
-def test_files_that_are_no_models(states: Any, tmp_path: Path) -> None:
+def test_files_that_are_no_models(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     model = build("bigram", np.random.default_rng(0), data=TEXT)
-    states.save(model, path)
+    state.save(model, path)
     with pytest.raises(ValueError, match=r"no model that 'ringleader train --save' wrote"):
         load_model(path)
     whole = {"name": "bigram", "dtype": "float32", "sizes": {}, "data": vars(TEXT)}
     for wrong in ({"name": "vgg"}, {"dtype": "int99"}, {"sizes": {"hidden": [1]}}, {"data": {}},
                   {"data": {**vars(TEXT), "outputs": 4}}, {"data": 3}):  # fmt: skip
-        states.save(model, path, {"ringleader.model": json.dumps({**whole, **wrong})})
+        state.save(model, path, {"ringleader.model": json.dumps({**whole, **wrong})})
         with pytest.raises(ValueError, match="does not fit this version of Ringleader, or is damaged"):
             load_model(path)
-    states.save(model, path, {"ringleader.model": "{"})
+    state.save(model, path, {"ringleader.model": "{"})
     with pytest.raises(ValueError, match="is damaged"):
         load_model(path)
     path.write_bytes(b"junk")

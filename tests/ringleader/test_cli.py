@@ -201,7 +201,6 @@ def test_bad_data_on_two_ranks_is_said_once(needs_mpi):
 
 
 def test_train_and_sample(needs_mpi, tmp_path):
-    pytest.importorskip("ringleader.runtime.autograd.state", reason="states in files are not there yet")
     (tmp_path / "text").write_text("abcd" * 200)
     file = str(tmp_path / "model.safetensors")
     done = ringleader(

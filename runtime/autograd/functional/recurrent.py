@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ringleader.runtime.autograd.functional.pieces import rows
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
@@ -63,5 +62,5 @@ def _run(
     """The op's result, (T + states, N, H), in its parts."""
     y = apply(name, x, *states, *(w for w in weights if w is not None), **options)
     t = x.shape[0]
-    last = [rows(y, t + i, t + i + 1).reshape(states[i].shape) for i in range(len(states))]
-    return [rows(y, 0, t), *last]
+    last = [y[t + i : t + i + 1].reshape(states[i].shape) for i in range(len(states))]
+    return [y[:t], *last]

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 from ringleader.runtime.autograd import functional
 from ringleader.runtime.autograd.functional.attention import attention
-from ringleader.runtime.autograd.functional.pieces import rows
 from ringleader.runtime.autograd.layers.linear import Linear
 from ringleader.runtime.autograd.layers.weighted import uniform
 from ringleader.runtime.autograd.module import Module, Parameter
@@ -69,9 +68,9 @@ class MultiheadAttention(Module):
 
     def _heads(self, x: Tensor, which: int) -> Tensor:
         """x through its third of in_proj, one matrix product, as (N, heads, L, E / heads)."""
-        (a, b, e), third = x.shape, (which * self.embed_dim, (which + 1) * self.embed_dim)
-        bias = None if self.in_proj_bias is None else rows(self.in_proj_bias, *third)
-        y = functional.linear(x.reshape(a * b, e), rows(self.in_proj_weight, *third), bias)
+        (a, b, e), third = x.shape, slice(which * self.embed_dim, (which + 1) * self.embed_dim)
+        bias = None if self.in_proj_bias is None else self.in_proj_bias[third]
+        y = functional.linear(x.reshape(a * b, e), self.in_proj_weight[third], bias)
         y = y.reshape(a, b, self.num_heads, e // self.num_heads)
         return y.permute((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
 

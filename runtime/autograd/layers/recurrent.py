@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 from ringleader.runtime.autograd import functional
-from ringleader.runtime.autograd.functional.pieces import cat, dropout, rows
+from ringleader.runtime.autograd.functional import cat, dropout
 from ringleader.runtime.autograd.functional.recurrent import Lengths
 from ringleader.runtime.autograd.layers.weighted import uniform
 from ringleader.runtime.autograd.module import Module, Parameter
@@ -81,7 +81,7 @@ class RecurrentLayers(Module):
                 outputs.append(output)
                 for states_of_all, state in zip(last, final):
                     states_of_all.append(state.reshape(1, *state.shape))
-            x = cat(outputs, dim=2)
+            x = outputs[0] if len(outputs) == 1 else cat(outputs, dim=2)  # which would copy it
         return [x.transpose(0, 1) if self.batch_first else x, *(cat(states) for states in last)]
 
     def _first(self, n: int, hx: Sequence[Tensor] | None) -> list[list[Tensor]]:
@@ -95,7 +95,7 @@ class RecurrentLayers(Module):
                 raise ShapeError(
                     f"{type(self).__name__}: a state has shape {state.shape}, not {(count, *shape)}"
                 )
-        return [[rows(state, i, i + 1).reshape(shape) for state in hx] for i in range(count)]
+        return [[state[i : i + 1].reshape(shape) for state in hx] for i in range(count)]
 
 
 class RNN(RecurrentLayers):

@@ -8,7 +8,6 @@ from operator import is_
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from ringleader.runtime.autograd.module import changed
 from ringleader.runtime.autograd.op import Array, array_module
 from ringleader.runtime.autograd.optim.flat import address, follows, span
 from ringleader.runtime.autograd.tensor import Tensor
@@ -116,7 +115,7 @@ class Optimizer:
                     type(self).update(w, g, state, step, **options, scratch=scratch)
                 for i in run.members:
                     self.state[i]["step"] = step
-                    changed(self.params[i])
+                    self.params[i].mark_changed()
 
     def _options(self) -> list[dict[str, Any]]:
         """Each group's, without its parameters."""
