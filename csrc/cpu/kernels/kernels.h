@@ -66,31 +66,29 @@ template <class T> struct Table {
     void (*adam)(T* w, T* m, T* v, const T* g, size_t count, const Adam& options);
     void (*adagrad)(T* w, T* sum, const T* g, size_t count, const Adagrad& options);
 
-    // scratch: conv_scratch(shape) of T, all zero.
+    // scratch: as many T as conv_scratch says, all zero.
     void (*conv2d)(T* y, const T* x, const T* weight, const T* bias, const Convolution& shape, T* scratch);
     void (*conv2d_backward_data)(T* dx, const T* g, const T* weight, const Convolution& shape, T* scratch);
     void (*conv2d_backward_weight)(T* dweight, const T* g, const T* x, const Convolution& shape, T* scratch);
-    // Windows of 2 x 2 with stride 2; x (planes, h, w) -> (planes, h / 2, w / 2). winner: which of the four, row by row.
+    // Windows of 2 x 2 with stride 2; x (planes, h, w) -> (planes, h / 2, w / 2).
     void (*avg_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
     void (*avg_pool2x2_backward)(T* dx, const T* g, size_t planes, size_t h, size_t w);
-    void (*max_pool2x2)(T* y, uint8_t* winner, const T* x, size_t planes, size_t h, size_t w);
-    void (*max_pool2x2_backward)(T* dx, const T* g, const uint8_t* winner, size_t planes, size_t h, size_t w);
+    void (*max_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
+    void (*max_pool2x2_backward)(T* dx, const T* g, const T* x, size_t planes, size_t h, size_t w);
 
     // dweight (entries, cols), zeroed, gets g (rows, cols) added at index (rows,).
     void (*embedding_backward)(T* dweight, const T* g, const int64_t* index, size_t rows, size_t cols);
 };
 
-constexpr size_t slack = 64 * 4 / sizeof(float);  // elements that a block of the widest vectors may pass an end by
-
 inline size_t norm_scratch(size_t cols) { return 2 * cols; }
 
-constexpr size_t weight_batch = 8;  // images whose weight gradients are summed in registers
-inline size_t conv_scratch(const Convolution& s) {
-    const size_t plane = s.rows() * s.pitch() + slack, margin = s.kh * s.pitch();
-    const size_t forward = s.c * plane + s.o * plane;
-    const size_t data = s.o * (plane + margin) + s.c * plane + s.o * s.taps();
-    const size_t weight = weight_batch * (s.c * plane + s.o * plane);
-    return (forward > data ? forward > weight ? forward : weight : data > weight ? data : weight) + slack;
+constexpr size_t slack = 64;         // elements by which a block of the widest vectors may pass an end
+constexpr size_t weight_batch = 8;  // images whose gradients of weights are summed in registers
+struct ConvolutionScratch { size_t forward, data, weight; };
+inline ConvolutionScratch conv_scratch(const Convolution& s) {
+    const size_t plane = s.rows() * s.pitch(), margin = s.kh * s.pitch(), both = s.c * plane + s.o * (plane + slack);
+    return {both + 2 * slack, s.o * (plane + margin) + s.c * (plane + slack) + s.o * s.taps() + 2 * slack,
+            weight_batch * (both + slack) + slack};
 }
 
 template <class T> const Table<T>& table();
