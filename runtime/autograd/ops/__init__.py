@@ -7,8 +7,19 @@ from ringleader.runtime.autograd.ops import (
     loss,
     matmul,
     movement,
+    native_activation,
     pooling,
     reduction,
 )
 
-__all__ = ["activation", "arithmetic", "convolution", "loss", "matmul", "movement", "pooling", "reduction"]
+__all__ = [
+    "activation",
+    "arithmetic",
+    "convolution",
+    "loss",
+    "matmul",
+    "movement",
+    "native_activation",
+    "pooling",
+    "reduction",
+]
