@@ -62,6 +62,7 @@ template <class T> struct Table {
     void (*gru_backward)(T* da, T* db, T* dh_before, const T* dh, const T* gates, const T* b, const T* h_before,
                          size_t rows, size_t hidden);
 
+    // velocity is null without momentum, and zeros before the first step.
     void (*sgd)(T* w, T* velocity, const T* g, size_t count, const Sgd& options);
     void (*adam)(T* w, T* m, T* v, const T* g, size_t count, const Adam& options);
     void (*adagrad)(T* w, T* sum, const T* g, size_t count, const Adagrad& options);
