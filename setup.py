@@ -1,7 +1,7 @@
 """Top-level folder ``X/`` is installed as the package ``ringleader.X`` (metadata: pyproject.toml).
 
-The native engine is optional: where there is no C++ compiler, the package installs without it, and
-``ringleader doctor`` says what is slower.
+The native engine and kernels are optional: where there is no C++ compiler, the package installs without them,
+and ``ringleader doctor`` says what is slower.
 """
 
 import os
@@ -19,25 +19,34 @@ for room in ROOMS:
     packages.append(f"ringleader.{room}")
     packages += [f"ringleader.{room}.{sub}" for sub in find_packages(room)]
 
-# No -march: wheels must run on other machines; csrc/cpu/fold.cpp chooses kernels at run time. No contraction:
-# results are numpy's, bit for bit. RINGLEADER_SANITIZE=thread or address builds the engine for tests.
-flags = ["-O3", "-ffp-contract=off", "-Wall", "-Wextra"]
-sanitizer = os.environ.get("RINGLEADER_SANITIZE")
-if sanitizer:
-    flags = ["-O1", "-g", "-ffp-contract=off", f"-fsanitize={sanitizer}"]
-engine = Pybind11Extension(
-    "ringleader.csrc.cpu._engine",
-    sorted(glob("csrc/cpu/*.cpp")),
-    depends=sorted(glob("csrc/cpu/*.h") + glob("csrc/cpu/*.inc")),
-    cxx_std=17,
-    extra_compile_args=flags,
-    extra_link_args=[f"-fsanitize={sanitizer}"] if sanitizer else [],
-    optional=True,
+sanitizer = os.environ.get("RINGLEADER_SANITIZE")  # thread or address: builds for tests
+
+
+def native(name: str, folder: str, flags: list[str]) -> Pybind11Extension:
+    """No -march: wheels must run on other machines; the kernels are chosen at run time (csrc/cpu/level.h)."""
+    level = ["-O1", "-g", f"-fsanitize={sanitizer}"] if sanitizer else ["-O3", "-Wall", "-Wextra"]
+    return Pybind11Extension(
+        name,
+        sorted(glob(f"{folder}/*.cpp")),
+        depends=sorted(glob("csrc/cpu/*.h") + glob(f"{folder}/*.h") + glob(f"{folder}/*.inc")),
+        cxx_std=17,
+        extra_compile_args=level + flags,
+        extra_link_args=[f"-fsanitize={sanitizer}"] if sanitizer else [],
+        optional=True,
+    )
+
+
+# The engine's results are numpy's, bit for bit: no contraction. The kernels' need not be, but infinities and NaN count.
+engine = native("ringleader.csrc.cpu._engine", "csrc/cpu", ["-ffp-contract=off"])
+kernels = native(
+    "ringleader.csrc.cpu._kernels",
+    "csrc/cpu/kernels",
+    ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"],
 )
 
 # Data files need no list: what MANIFEST.in takes into the sdist and lies in a package goes into the wheel.
 setup(
     packages=packages,
     package_dir=package_dir,
-    ext_modules=[engine] if sys.platform == "linux" else [],
+    ext_modules=[engine, kernels] if sys.platform == "linux" else [],
 )

@@ -1,42 +1,23 @@
 // Which kernels this process uses.
 #include "fold.h"
 
-#include <cstdlib>
-#include <string_view>
-
 #include "fold_kernels.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
+#include "level.h"
 
 namespace ringleader {
 namespace {
 
-struct Level {
-    const char* name;
-    const Kernels* kernels;
-};
-
-Level choose_level() {
-#if defined(__x86_64__)
-    const char* asked = std::getenv("RINGLEADER_CPU");
-    const std::string_view most = asked == nullptr ? "avx512" : asked;
-    unsigned eax, ebx, ecx = 0, edx;
-    __get_cpuid(1, &eax, &ebx, &ecx, &edx);  // __builtin_cpu_supports does not know f16c in every compiler
-    __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (ecx & bit_F16C) != 0;
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    if (avx512 && most != "avx2" && most != "baseline") return {"avx512", &avx512::kernels};
-    if (avx2 && most != "baseline") return {"avx2", &avx2::kernels};
-#endif
-    return {"baseline", &baseline::kernels};
+Level level() {
+    static const Level chosen = best_level();
+    return chosen;
 }
 
-const Level& level() {
-    static const Level chosen = choose_level();
-    return chosen;
+const Kernels& chosen_kernels() {
+#if defined(__x86_64__)
+    if (level() == Level::avx512) return avx512::kernels;
+    if (level() == Level::avx2) return avx2::kernels;
+#endif
+    return baseline::kernels;
 }
 
 size_t entry(Fold fold, Type type) { return size_t(fold) * type_count + size_t(type); }
@@ -48,8 +29,11 @@ size_t size_of(Type type) {
     return sizes[size_t(type)];
 }
 
-Folder find_folder(Fold fold, Type type) { return level().kernels->folders[entry(fold, type)]; }
+Folder find_folder(Fold fold, Type type) {
+    static const Kernels& kernels = chosen_kernels();
+    return kernels.folders[entry(fold, type)];
+}
 
-const char* cpu_level() { return level().name; }
+const char* cpu_level() { return name_of(level()); }
 
 }  // namespace ringleader

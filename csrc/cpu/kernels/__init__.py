@@ -1,0 +1,1 @@
+"""Sources of the module ``ringleader.csrc.cpu._kernels``: the arithmetic of training; see kernels.h."""

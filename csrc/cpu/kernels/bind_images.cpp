@@ -1,0 +1,150 @@
+// Convolution, pooling, and the gradient of an embedding.
+#include "args.h"
+
+namespace ringleader::kernels {
+namespace {
+
+using Padding = std::pair<py::ssize_t, py::ssize_t>;
+
+// ValueError: no convolution of these sizes.
+Convolution convolution(const Sizes& x, const Sizes& weight, Padding padding) {
+    if (x.size() != 4 || weight.size() != 4 || x[1] != weight[1])
+        throw py::value_error("conv2d: x must be (N, C, H, W) and weight (O, C, kh, kw), they are " + text_of(x) +
+                              " and " + text_of(weight));
+    if (padding.first < 0 || padding.second < 0 || weight[1] == 0 || weight[2] == 0 || weight[3] == 0 ||
+        weight[2] > x[2] + 2 * padding.first || weight[3] > x[3] + 2 * padding.second)
+        throw py::value_error("conv2d: a kernel " + text_of(weight) + " does not fit into images " + text_of(x) +
+                              " with padding " + text_of({padding.first, padding.second}));
+    return {size_t(x[0]),      size_t(x[1]),      size_t(x[2]),          size_t(x[3]),          size_t(weight[0]),
+            size_t(weight[2]), size_t(weight[3]), size_t(padding.first), size_t(padding.second)};
+}
+
+Sizes output_of(const Convolution& s) {
+    return {py::ssize_t(s.n), py::ssize_t(s.o), py::ssize_t(s.oh()), py::ssize_t(s.ow())};
+}
+
+Array conv2d(const Array& x, const Array& weight, const std::optional<Array>& bias, Padding padding) {
+    return by_dtype("x", x, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Convolution s = convolution(shape_of(x), shape_of(weight), padding);
+        const T *from = read<T>("x", x, shape_of(x)), *w = read<T>("weight", weight, shape_of(weight));
+        const T* shift = read<T>("bias", bias, {weight.shape(0)});
+        auto y = make<T>(output_of(s));
+        std::vector<T> scratch(conv_scratch(s).forward);
+        call(table<T>().conv2d, y.mutable_data(), from, w, shift, s, scratch.data());
+        return y;
+    });
+}
+
+Array conv2d_backward_data(const Array& g, const Array& weight, const Sizes& x_shape, Padding padding) {
+    return by_dtype("g", g, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Convolution s = convolution(x_shape, shape_of(weight), padding);
+        const T *up = read<T>("g", g, output_of(s)), *w = read<T>("weight", weight, shape_of(weight));
+        auto dx = make<T>(x_shape);
+        std::vector<T> scratch(conv_scratch(s).data);
+        call(table<T>().conv2d_backward_data, dx.mutable_data(), up, w, s, scratch.data());
+        return dx;
+    });
+}
+
+Array conv2d_backward_weight(const Array& g, const Array& x, const Sizes& weight_shape, Padding padding) {
+    return by_dtype("g", g, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Convolution s = convolution(shape_of(x), weight_shape, padding);
+        const T *up = read<T>("g", g, output_of(s)), *from = read<T>("x", x, shape_of(x));
+        auto dweight = zeros<T>(weight_shape);
+        std::vector<T> scratch(conv_scratch(s).weight);
+        call(table<T>().conv2d_backward_weight, dweight.mutable_data(), up, from, s, scratch.data());
+        return dweight;
+    });
+}
+
+struct Pool {
+    Sizes in, out;
+    size_t planes, h, w;
+    explicit Pool(const Sizes& x) : in(x) {
+        if (x.size() != 4) throw py::value_error("x must be (N, C, H, W), it is " + text_of(x));
+        if (x[2] < 2 || x[3] < 2) throw py::value_error("images " + text_of(x) + " are smaller than a window of 2 x 2");
+        out = {x[0], x[1], x[2] / 2, x[3] / 2};
+        planes = size_t(x[0]) * size_t(x[1]), h = size_t(x[2]), w = size_t(x[3]);
+    }
+};
+
+Array avg_pool2x2(const Array& x) {
+    return by_dtype("x", x, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Pool pool(shape_of(x));
+        const T* from = read<T>("x", x, pool.in);
+        auto y = make<T>(pool.out);
+        call(table<T>().avg_pool2x2, y.mutable_data(), from, pool.planes, pool.h, pool.w);
+        return y;
+    });
+}
+
+Array avg_pool2x2_backward(const Array& g, const Sizes& x_shape) {
+    return by_dtype("g", g, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Pool pool(x_shape);
+        const T* up = read<T>("g", g, pool.out);
+        auto dx = make<T>(pool.in);
+        call(table<T>().avg_pool2x2_backward, dx.mutable_data(), up, pool.planes, pool.h, pool.w);
+        return dx;
+    });
+}
+
+Array max_pool2x2(const Array& x) {
+    return by_dtype("x", x, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Pool pool(shape_of(x));
+        const T* from = read<T>("x", x, pool.in);
+        auto y = make<T>(pool.out);
+        call(table<T>().max_pool2x2, y.mutable_data(), from, pool.planes, pool.h, pool.w);
+        return y;
+    });
+}
+
+Array max_pool2x2_backward(const Array& g, const Array& x) {
+    return by_dtype("x", x, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const Pool pool(shape_of(x));
+        const T *up = read<T>("g", g, pool.out), *from = read<T>("x", x, pool.in);
+        auto dx = make<T>(pool.in);
+        call(table<T>().max_pool2x2_backward, dx.mutable_data(), up, from, pool.planes, pool.h, pool.w);
+        return dx;
+    });
+}
+
+Array embedding_backward(const Array& g, const Array& index, py::ssize_t entries) {
+    check_axes("g", g, 2);
+    return by_dtype("g", g, [&](auto zero) -> Array {
+        using T = decltype(zero);
+        const T* up = read<T>("g", g, shape_of(g));
+        const int64_t* rows = read<int64_t>("index", index, {g.shape(0)});
+        for (py::ssize_t i = 0; i < g.shape(0); ++i)
+            if (rows[i] < 0 || rows[i] >= entries)
+                throw py::index_error("index " + std::to_string(rows[i]) + " is not one of the " +
+                                      std::to_string(entries) + " entries");
+        auto dweight = zeros<T>({entries, g.shape(1)});
+        call(table<T>().embedding_backward, dweight.mutable_data(), up, rows, size_t(g.shape(0)), size_t(g.shape(1)));
+        return dweight;
+    });
+}
+
+}  // namespace
+
+void bind_images(py::module_& m) {
+    using py::arg;
+    const Padding none{0, 0};
+    m.def("conv2d", &conv2d, arg("x"), arg("weight"), arg("bias"), arg("padding") = none);
+    m.def("conv2d_backward_data", &conv2d_backward_data, arg("g"), arg("weight"), arg("x_shape"), arg("padding") = none);
+    m.def("conv2d_backward_weight", &conv2d_backward_weight, arg("g"), arg("x"), arg("weight_shape"),
+          arg("padding") = none);
+    m.def("avg_pool2x2", &avg_pool2x2, arg("x"));
+    m.def("avg_pool2x2_backward", &avg_pool2x2_backward, arg("g"), arg("x_shape"));
+    m.def("max_pool2x2", &max_pool2x2, arg("x"));
+    m.def("max_pool2x2_backward", &max_pool2x2_backward, arg("g"), arg("x"));
+    m.def("embedding_backward", &embedding_backward, arg("g"), arg("index"), arg("entries"));
+}
+
+}  // namespace ringleader::kernels

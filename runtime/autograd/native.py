@@ -1,0 +1,58 @@
+"""Native kernels under the ops of the CPU, where they are built (csrc/cpu/kernels); numpy's ops are the reference.
+
+    @native("tanh")
+    class NativeTanh(Tanh):
+        def forward(self, x: Array) -> Array:
+            if not takes(x):
+                return super().forward(x)
+            self.y = KERNELS.tanh(x)
+            return self.y
+
+stands in the op table for ``Tanh``, which it inherits from and falls back on, for device "cpu" and only where there
+are kernels. Such classes are in ``ops/native_FAMILY.py``. They keep for ``backward`` what the numpy op keeps, so that
+forward and backward may fall back each on its own. The environment variable RINGLEADER_KERNELS=numpy turns them off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ringleader.runtime.autograd.op import Array, F, op
+
+
+def load() -> Any:
+    """The module of kernels; None if it is not built or not wanted. ValueError: RINGLEADER_KERNELS is unknown."""
+    wanted = os.environ.get("RINGLEADER_KERNELS", "native")
+    if wanted not in ("native", "numpy"):
+        raise ValueError(f"RINGLEADER_KERNELS is {wanted!r}; known: native, numpy")
+    if wanted == "numpy":
+        return None
+    try:
+        from ringleader.csrc.cpu import _kernels
+    except ImportError:
+        return None
+    return _kernels
+
+
+KERNELS: Any = load()
+
+
+def native(name: str) -> Callable[[F], F]:
+    """Register a subclass of op ``name``'s numpy implementation over it, if there are kernels."""
+
+    def register(function: F) -> F:
+        return op(name)(function) if KERNELS is not None else function
+
+    return register
+
+
+def takes(*arrays: Array) -> bool:
+    """Do the kernels take these: contiguous and aligned arrays, all of float32 or all of float64?"""
+    dtype = arrays[0].dtype
+    return dtype in (np.float32, np.float64) and all(
+        isinstance(a, np.ndarray) and a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned
+        for a in arrays
+    )
