@@ -39,12 +39,17 @@ class Embedding(Function):
         return weight[self.indices]
 
     def backward(self, g: Array) -> Array:
-        from scipy.sparse import csc_array  # takes a while to import, and only this needs it
-
-        (rows, features), count = self.table, self.indices.size
-        ones, one_each = np.ones(count, g.dtype), np.arange(count + 1)
-        pick = csc_array((ones, self.indices.reshape(-1), one_each), shape=(rows, count))
-        dw: Array = pick @ g.reshape(count, features)  # (V, M) (M, D)
+        dw = self.sum_rows(g.reshape(self.indices.size, self.table[1]))
         if self.padding_idx is not None:
             dw[self.padding_idx] = 0
+        return dw
+
+    def sum_rows(self, g: Array) -> Array:
+        """Rows of g (M, D), each added to the row of (V, D) that it came from."""
+        from scipy.sparse import csc_array  # takes a while to import, and only this needs it
+
+        count = len(g)
+        ones, one_each = np.ones(count, g.dtype), np.arange(count + 1)
+        pick = csc_array((ones, self.indices.reshape(-1), one_each), shape=(self.table[0], count))
+        dw: Array = pick @ g  # (V, M) (M, D)
         return dw

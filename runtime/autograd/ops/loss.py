@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -53,14 +54,18 @@ class ClassLoss(Function):
         return wanted if self.reduction == "none" else ()
 
     def weigh(self, dtype: DTypeLike) -> None:
-        """Sets the losses' weights (N, ...), and their share in the result: a number."""
+        """Sets the losses' weights (N, ...), and their share in the result."""
         self.weights = self.counts.astype(dtype)
         if self.weight is not None:
             self.weights *= self.weight[self.label]
-        total = self.weights.sum() if self.reduction == "mean" else 1
-        self.share = self.weights.dtype.type(1 / total if total else 0)
+        self.share_out(self.weights.sum(), dtype)
         grid = np.indices(self.label.shape, sparse=True)
         self.at_label = (*grid[: self.axis], self.label, *grid[self.axis :])  # x[at_label]: (N, ...)
+
+    def share_out(self, total: Any, dtype: DTypeLike) -> None:
+        """Sets the share of a loss in the result; ``total`` is the sum of the weights."""
+        total = total if self.reduction == "mean" else 1
+        self.share = np.dtype(dtype).type(1 / total if total else 0)
 
     def reduce(self, losses: Array) -> Array:
         if self.reduction == "none":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from ringleader.runtime.autograd.native import KERNELS, native, takes
 from ringleader.runtime.autograd.op import Array
-from ringleader.runtime.autograd.ops.activation import ReLU, Sigmoid, Tanh
+from ringleader.runtime.autograd.ops.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
 from ringleader.runtime.autograd.ops.arithmetic import Unary
 
 
@@ -36,3 +37,33 @@ class NativeSigmoid(FromOutput, Sigmoid):
 @native("relu")
 class NativeReLU(FromOutput, ReLU):
     pass
+
+
+class FromInput(Unary):
+    """In front of a numpy op that keeps its input ``x`` and more; the kernels keep the input only."""
+
+    def kernel(self) -> str:
+        return self.name
+
+    def forward(self, x: Array) -> Array:
+        self.by_kernel = takes(x)
+        if not self.by_kernel:
+            return super().forward(x)
+        self.x = x
+        return getattr(KERNELS, self.kernel())(x)
+
+    def backward(self, g: Array) -> Array:
+        if not self.by_kernel:
+            return super().backward(g)
+        return getattr(KERNELS, f"{self.kernel()}_backward")(np.asarray(g, order="C"), self.x)
+
+
+@native("silu")
+class NativeSiLU(FromInput, SiLU):
+    pass
+
+
+@native("gelu")
+class NativeGELU(FromInput, GELU):
+    def kernel(self) -> str:
+        return "gelu_tanh" if self.approximate == "tanh" else "gelu"
