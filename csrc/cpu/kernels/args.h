@@ -89,5 +89,6 @@ void bind_rows(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_optimisers(py::module_& m);
 void bind_images(py::module_& m);
+void bind_attention(py::module_& m);
 
 }  // namespace ringleader::kernels

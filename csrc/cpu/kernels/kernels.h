@@ -25,6 +25,15 @@ struct Convolution {
     size_t taps() const { return c * kh * kw; }
 };
 
+// q (batch, kv_heads * groups, queries, size), k (batch, kv_heads, keys, size), v (batch, kv_heads, keys, value_size).
+struct Attention {
+    size_t batch, kv_heads, groups, queries, keys, size, value_size;
+    double scale;
+    bool causal;
+};
+// An array of four axes; the last one's elements follow each other, the others have these strides, in elements.
+template <class T> struct Heads { T* at; ptrdiff_t batch, head, row; };
+
 struct Sgd { double lr, momentum, dampening, weight_decay; bool nesterov, first; };
 // bias1 = 1 - beta1^t and bias2 likewise; decoupled: AdamW.
 struct Adam { double lr, beta1, beta2, eps, weight_decay, bias1, bias2; bool decoupled; };
@@ -77,9 +86,24 @@ template <class T> struct Table {
     void (*max_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
     void (*max_pool2x2_backward)(T* dx, const T* g, const T* x, size_t planes, size_t h, size_t w);
 
+    // No size is 0. log_sums (batch, heads, queries). scratch: attention_scratch(s), at a multiple of 64 bytes.
+    void (*attention)(Heads<T> out, T* log_sums, Heads<const T> q, Heads<const T> k, Heads<const T> v,
+                      const Attention& s, T* scratch);
+    void (*attention_backward)(Heads<T> dq, Heads<T> dk, Heads<T> dv, Heads<const T> g, Heads<const T> q,
+                               Heads<const T> k, Heads<const T> v, Heads<const T> out, const T* log_sums,
+                               const Attention& s, T* scratch);
+
     // dweight (entries, cols), zeroed, gets g (rows, cols) added at index (rows,).
     void (*embedding_backward)(T* dweight, const T* g, const int64_t* index, size_t rows, size_t cols);
 };
+
+constexpr size_t some_queries = 64, some_keys = 128;  // a block of the scores of attention
+// Enough for both directions: for the head's keys and values packed, and their gradients; for a block of queries.
+inline size_t attention_scratch(const Attention& s) {
+    const auto whole = [](size_t count) { return (count + 31) / 32 * 32; };  // panels of the widest vectors
+    const size_t width = whole(s.size) + whole(s.value_size);
+    return (whole(s.keys) * 2 + some_queries * 2) * 2 * width + 2 * some_queries * some_keys + 4 * some_queries;
+}
 
 inline size_t norm_scratch(size_t cols) { return 2 * cols; }
 

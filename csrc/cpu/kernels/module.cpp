@@ -10,4 +10,5 @@ PYBIND11_MODULE(_kernels, m) {
     bind_recurrent(m);
     bind_optimisers(m);
     bind_images(m);
+    bind_attention(m);
 }
