@@ -25,6 +25,11 @@ struct Convolution {
     size_t taps() const { return c * kh * kw; }
 };
 
+// Element (i, j) is at[i * row + j * col].
+template <class T> struct Matrix { const T* at; ptrdiff_t row, col; };
+// What is added to a product: element (i, j) is at[i * row + j]. Nothing (null), a bias (row 0), or a matrix.
+template <class T> struct Addend { const T* at; size_t row; };
+
 struct Sgd { double lr, momentum, dampening, weight_decay; bool nesterov, first; };
 // bias1 = 1 - beta1^t and bias2 likewise; decoupled: AdamW.
 struct Adam { double lr, beta1, beta2, eps, weight_decay, bias1, bias2; bool decoupled; };
@@ -33,6 +38,10 @@ struct Adagrad { double lr, eps, weight_decay; };
 template <class T> struct Table {
     void (*unary[unary_count])(T* y, const T* x, size_t count);
     void (*binary[binary_count])(T* y, const T* a, const T* b, size_t count);
+
+    // c (m, n), rows `pitch` apart, = a (m, k) b (k, n) + plus, which may be c itself. room: matmul_room elements, not set.
+    void (*matmul)(T* c, size_t pitch, Matrix<T> a, Matrix<T> b, size_t m, size_t n, size_t k, Addend<T> plus, T* room);
+    size_t matmul_room;
 
     // Along the last axis: x (rows, cols).
     void (*softmax)(T* y, const T* x, size_t rows, size_t cols);
