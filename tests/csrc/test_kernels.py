@@ -261,7 +261,10 @@ def test_refusals():
 @pytest.mark.parametrize("level", ["baseline", "avx2"])
 def test_lower_levels(level):
     """This file and the one of the layers' kernels again, in a process that may use no more than `level`."""
-    files = [__file__, __file__.replace("test_kernels", "test_kernels_of_layers")]
+    files = [
+        __file__,
+        *(__file__.replace("kernels", name) for name in ("kernels_of_layers", "kernels_products")),
+    ]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     done = subprocess.run(
         command, env=os.environ | {"RINGLEADER_CPU": level}, capture_output=True, text=True, timeout=110

@@ -5,7 +5,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdlib>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -84,7 +86,23 @@ template <class Kernel, class... Args> void call(Kernel kernel, Args... args) {
     kernel(args...);
 }
 
+// `count` elements that are not set, on a cache line: of this thread, the same memory in every call.
+template <class T> T* room(size_t count) {
+    struct Free { void operator()(void* memory) const { std::free(memory); } };
+    thread_local std::unique_ptr<void, Free> memory;
+    thread_local size_t bytes = 0;
+    const size_t wanted = (count * sizeof(T) + 63) / 64 * 64;
+    if (wanted > bytes) {
+        memory.reset(), bytes = 0;
+        memory.reset(std::aligned_alloc(64, wanted));
+        if (!memory) throw std::bad_alloc();
+        bytes = wanted;
+    }
+    return static_cast<T*>(memory.get());
+}
+
 void bind_pointwise(py::module_& m);
+void bind_products(py::module_& m);
 void bind_rows(py::module_& m);
 void bind_recurrent(py::module_& m);
 void bind_optimisers(py::module_& m);

@@ -61,16 +61,6 @@ Sizes k_shape(const Attention& s, size_t last) {
     return {py::ssize_t(s.batch), py::ssize_t(s.kv_heads), py::ssize_t(s.keys), py::ssize_t(last)};
 }
 
-template <class T> struct Scratch {
-    std::unique_ptr<T[]> memory;
-    T* aligned;
-    explicit Scratch(size_t count) : memory(new T[count + 64 / sizeof(T)]) {
-        void* at = memory.get();
-        size_t space = (count + 64 / sizeof(T)) * sizeof(T);
-        aligned = static_cast<T*>(std::align(64, count * sizeof(T), at, space));
-    }
-};
-
 py::tuple attention(const Array& q, const Array& k, const Array& v, double scale, bool causal) {
     const Attention s = shape_for(q, k, v, scale, causal);
     return by_dtype("q", q, [&](auto zero) -> py::tuple {
@@ -79,9 +69,8 @@ py::tuple attention(const Array& q, const Array& k, const Array& v, double scale
         const auto from_v = heads<T>("v", v, k_shape(s, s.value_size));
         Array out = make_like<T>(q, q_shape(s, s.value_size));
         auto log_sums = make<T>({q.shape(0), q.shape(1), q.shape(2)});
-        const Scratch<T> scratch(attention_scratch(s));
         call(table<T>().attention, to_write<T>(out, q_shape(s, s.value_size)), log_sums.mutable_data(), from_q, from_k,
-             from_v, s, scratch.aligned);
+             from_v, s, room<T>(table<T>().attention_room(s)));
         return py::make_tuple(out, log_sums);
     });
 }
@@ -97,9 +86,8 @@ py::tuple attention_backward(const Array& g, const Array& q, const Array& k, con
         const T* sums = read<T>("log_sums", log_sums, {q.shape(0), q.shape(1), q.shape(2)});
         Array dq = make_like<T>(q, q_shape(s, s.size)), dk = make_like<T>(k, k_shape(s, s.size));
         Array dv = make_like<T>(v, k_shape(s, s.value_size));
-        const Scratch<T> scratch(attention_scratch(s));
         call(table<T>().attention_backward, to_write<T>(dq, q_shape(s, s.size)), to_write<T>(dk, k_shape(s, s.size)),
-             to_write<T>(dv, k_shape(s, s.value_size)), up, from_q, from_k, from_v, y, sums, s, scratch.aligned);
+             to_write<T>(dv, k_shape(s, s.value_size)), up, from_q, from_k, from_v, y, sums, s, room<T>(table<T>().attention_room(s)));
         return py::make_tuple(dq, dk, dv);
     });
 }

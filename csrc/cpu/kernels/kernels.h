@@ -33,6 +33,10 @@ struct Attention {
 };
 // An array of four axes; the last one's elements follow each other, the others have these strides, in elements.
 template <class T> struct Heads { T* at; ptrdiff_t batch, head, row; };
+// Element (i, j) is at[i * row + j * col].
+template <class T> struct Matrix { const T* at; ptrdiff_t row, col; };
+// What is added to a product: element (i, j) is at[i * row + j]. Nothing (null), a bias (row 0), or a matrix.
+template <class T> struct Addend { const T* at; size_t row; };
 
 struct Sgd { double lr, momentum, dampening, weight_decay; bool nesterov, first; };
 // bias1 = 1 - beta1^t and bias2 likewise; decoupled: AdamW.
@@ -42,6 +46,10 @@ struct Adagrad { double lr, eps, weight_decay; };
 template <class T> struct Table {
     void (*unary[unary_count])(T* y, const T* x, size_t count);
     void (*binary[binary_count])(T* y, const T* a, const T* b, size_t count);
+
+    // c (m, n), rows `pitch` apart, = a (m, k) b (k, n) + plus, which may be c itself. room: matmul_room elements, not set.
+    void (*matmul)(T* c, size_t pitch, Matrix<T> a, Matrix<T> b, size_t m, size_t n, size_t k, Addend<T> plus, T* room);
+    size_t matmul_room;
 
     // Along the last axis: x (rows, cols).
     void (*softmax)(T* y, const T* x, size_t rows, size_t cols);
@@ -86,24 +94,17 @@ template <class T> struct Table {
     void (*max_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
     void (*max_pool2x2_backward)(T* dx, const T* g, const T* x, size_t planes, size_t h, size_t w);
 
-    // No size is 0. log_sums (batch, heads, queries). scratch: attention_scratch(s), at a multiple of 64 bytes.
+    // No size is 0; log_sums (batch, heads, queries). room: attention_room(s) elements, on a cache line.
     void (*attention)(Heads<T> out, T* log_sums, Heads<const T> q, Heads<const T> k, Heads<const T> v,
-                      const Attention& s, T* scratch);
+                      const Attention& s, T* room);
     void (*attention_backward)(Heads<T> dq, Heads<T> dk, Heads<T> dv, Heads<const T> g, Heads<const T> q,
                                Heads<const T> k, Heads<const T> v, Heads<const T> out, const T* log_sums,
-                               const Attention& s, T* scratch);
+                               const Attention& s, T* room);
+    size_t (*attention_room)(const Attention& s);
 
     // dweight (entries, cols), zeroed, gets g (rows, cols) added at index (rows,).
     void (*embedding_backward)(T* dweight, const T* g, const int64_t* index, size_t rows, size_t cols);
 };
-
-constexpr size_t some_queries = 64, some_keys = 128;  // a block of the scores of attention
-// Enough for both directions: for the head's keys and values packed, and their gradients; for a block of queries.
-inline size_t attention_scratch(const Attention& s) {
-    const auto whole = [](size_t count) { return (count + 31) / 32 * 32; };  // panels of the widest vectors
-    const size_t width = whole(s.size) + whole(s.value_size);
-    return (whole(s.keys) * 2 + some_queries * 2) * 2 * width + 2 * some_queries * some_keys + 4 * some_queries;
-}
 
 inline size_t norm_scratch(size_t cols) { return 2 * cols; }
 
