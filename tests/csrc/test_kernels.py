@@ -263,7 +263,10 @@ def test_lower_levels(level):
     """This file and the one of the layers' kernels again, in a process that may use no more than `level`."""
     files = [
         __file__,
-        *(__file__.replace("kernels", name) for name in ("kernels_of_layers", "kernels_products")),
+        *(
+            __file__.replace("kernels", name)
+            for name in ("kernels_of_layers", "kernels_products", "kernels_attention")
+        ),
     ]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     done = subprocess.run(
