@@ -15,16 +15,31 @@ def draw(*shape: int) -> Any:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
+def products() -> dict[str, Callable[[], Any]]:
+    x, weight, bias = draw(1024, 128), draw(512, 128), draw(512)
+    return {"linear": lambda: k.matmul(x, weight.T, add=bias)}
+
+
 def recurrent() -> dict[str, Callable[[], Any]]:
-    n, hidden = 32, 256
-    a, b, c, g = draw(n, 4 * hidden), draw(n, 4 * hidden), draw(n, hidden), draw(n, hidden)
-    _, _, gates, tanh_c = k.lstm(a, b, c)
-    x, y = draw(n, 3 * hidden), draw(n, 3 * hidden)
-    return {
-        "lstm": lambda: k.lstm(a, b, c),
-        "lstm_backward": lambda: k.lstm_backward(g, g, gates, c, tanh_c),
-        "gru": lambda: k.gru(x, y, c),
-    }
+    t, n, hidden = 8, 32, 256
+    steps = [(i * n, n) for i in range(t)]
+    gates, w, first, out = (
+        draw(t * n, 4 * hidden),
+        draw(4 * hidden, hidden),
+        draw(n, hidden),
+        draw(t * n, hidden),
+    )
+    c, tanh_c, h, dgates, dh, dc = (np.empty_like(a) for a in (out, out, out, gates, first, first))
+
+    def lstm() -> None:
+        gates[...] = 0
+        k.lstm(gates, c, tanh_c, h, w, first, first, steps)
+
+    def lstm_backward() -> None:
+        dh[...] = dc[...] = 0
+        k.lstm_backward(dgates, dh, dc, out, w, gates, c, tanh_c, first, steps)
+
+    return {"lstm": lstm, "lstm_backward": lstm_backward}
 
 
 def rows() -> dict[str, Callable[[], Any]]:
@@ -66,7 +81,7 @@ def pointwise() -> dict[str, Callable[[], Any]]:
     return {name: lambda name=name: getattr(k, name)(x) for name in ("exp", "tanh", "sigmoid", "gelu")}  # type: ignore[misc]
 
 
-CALLS = {} if k is None else pointwise() | recurrent() | rows() | adam() | images()
+CALLS = {} if k is None else pointwise() | products() | recurrent() | rows() | adam() | images()
 
 
 @pytest.mark.parametrize("name", CALLS)

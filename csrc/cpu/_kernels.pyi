@@ -15,6 +15,11 @@ Pair = tuple[int, int]
 
 def cpu_level() -> str: ...
 
+# Arrays of at least 64 KiB that this thread makes from now on leave their memory to the next of about their size, of all
+# together at most 1 GiB, of which bytes_kept() are free now: memory.cpp.
+def keep_memory() -> None: ...
+def bytes_kept() -> int: ...
+
 # Element by element. The gradients take the output y where it is enough, else the input x.
 def exp(x: Array) -> Array: ...
 def tanh(x: Array) -> Array: ...
@@ -59,14 +64,23 @@ def layer_norm_backward(
 def rms_norm(x: Array, weight: Array | None, eps: float = 1e-6) -> tuple[Array, Array]: ...
 def rms_norm_backward(g: Array, x: Array, rstd: Array, weight: Array | None) -> tuple[Array, Array]: ...
 
-# a, b (N, 4 H): input and hidden part of i, f, g, o; c (N, H) -> h, c, gates, tanh(c);  -> gradient of a and b, of c.
-def lstm(a: Array, b: Array, c: Array) -> tuple[Array, Array, Array, Array]: ...
-def lstm_backward(dh: Array, dc: Array, gates: Array, c: Array, tanh_c: Array) -> tuple[Array, Array]: ...
+# Whole sequences, in place: kernels.h has the shapes. steps: first row and number of rows of each.
+Steps = Sequence[Pair]
 
-# a, b (N, 3 H): input and hidden part, with its bias, of r, z, n; h (N, H) -> h, gates;  -> gradients of a, b, h; that of
-# h without the part through b.
-def gru(a: Array, b: Array, h: Array) -> tuple[Array, Array]: ...
-def gru_backward(dh: Array, gates: Array, b: Array, h: Array) -> tuple[Array, Array, Array]: ...
+def lstm(
+    gates: Array, c: Array, tanh_c: Array, h: Array, w: Array, h_first: Array, c_first: Array, steps: Steps
+) -> None: ...  # gates: on entry what the inputs contribute; c, tanh_c, h: results
+def lstm_backward(
+    dgates: Array, dh: Array, dc: Array, out: Array, w: Array, gates: Array, c: Array, tanh_c: Array,
+    c_first: Array, steps: Steps,
+) -> None: ...  # fmt: skip
+def gru(
+    gates: Array, product: Array, h: Array, w: Array, bias: Array | None, h_first: Array, steps: Steps
+) -> None: ...  # product: a result, w h + bias
+def gru_backward(
+    dgates: Array, dproduct: Array, dh: Array, out: Array, w: Array, gates: Array, product: Array, h: Array,
+    h_first: Array, steps: Steps,
+) -> None: ...  # fmt: skip
 
 # In place. velocity: None without momentum, zeros before the first step. bias1 = 1 - beta1**t, bias2 likewise.
 def sgd(

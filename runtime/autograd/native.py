@@ -24,7 +24,10 @@ from ringleader.runtime.autograd.op import Array, F, op
 
 
 def load() -> Any:
-    """The module of kernels; None if it is not built or not wanted. ValueError: RINGLEADER_KERNELS is unknown."""
+    """The module of kernels; None if it is not built or not wanted. ValueError: RINGLEADER_KERNELS is unknown.
+
+    With it, numpy's large arrays of this thread keep their memory for the next ones of their size (memory.cpp).
+    """
     wanted = os.environ.get("RINGLEADER_KERNELS", "native")
     if wanted not in ("native", "numpy"):
         raise ValueError(f"RINGLEADER_KERNELS is {wanted!r}; known: native, numpy")
@@ -34,6 +37,7 @@ def load() -> Any:
         from ringleader.csrc.cpu import _kernels
     except ImportError:
         return None
+    _kernels.keep_memory()
     return _kernels
 
 
@@ -56,3 +60,18 @@ def takes(*arrays: Array) -> bool:
         isinstance(a, np.ndarray) and a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned
         for a in arrays
     )
+
+
+def fits(*arrays: Array) -> bool:
+    """Does the kernel of products take these: aligned, all of float32 or all of float64? Any strides will do."""
+    dtype = arrays[0].dtype
+    return dtype in (np.float32, np.float64) and all(
+        isinstance(a, np.ndarray) and a.dtype == dtype and a.flags.aligned for a in arrays
+    )
+
+
+def matmul(a: Array, b: Array, add: Array | None = None) -> Array:
+    """a (m, k) b (k, n), plus ``add`` (n,) if given: by the kernel, or numpy's BLAS where it does not take them."""
+    if fits(a, b) and (add is None or (takes(add) and add.dtype == a.dtype)):
+        return KERNELS.matmul(a, b, add=add)
+    return a @ b if add is None else a @ b + add

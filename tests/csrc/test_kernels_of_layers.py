@@ -1,4 +1,4 @@
-"""Kernels of recurrent layers, optimisers, convolution, pooling and embedding, against plain numpy in float64.
+"""Kernels of optimisers, convolution, pooling and embedding, against plain numpy in float64.
 
 test_kernels.py runs this file on every level of the processor.
 """
@@ -26,10 +26,6 @@ def close(got, want, dtype, scale=1.0):
     np.testing.assert_allclose(got, want, rtol=32 * eps, atol=32 * eps * scale)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def slopes(f, *inputs):
     """Gradient of the number f(*inputs) to each input, by central differences."""
     grads = []
@@ -43,60 +39,6 @@ def slopes(f, *inputs):
             grads[-1][i] = (more - f(*inputs)) / 2e-5
             x[i] = value
     return grads
-
-
-# Recurrent layers
-
-STATES = [(0, 3), (1, 1), (3, 15), (2, 16), (2, 17), (1, 65)]
-
-
-def lstm(a, b, c):
-    i, f, g, o = np.split(a + b, 4, axis=1)
-    after = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(after), after
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", STATES)
-def test_lstm(shape, dtype):
-    wide = (shape[0], 4 * shape[1])
-    a, b, c = (
-        x.astype(dtype).astype(float) for x in (draw(*wide), draw(*wide, seed=1), draw(*shape, seed=2))
-    )
-    h, after, gates, tanh_c = kernels.lstm(*narrow(dtype, a, b, c))
-    want_h, want_c = lstm(a, b, c)
-    close(h, want_h, dtype)
-    close(after, want_c, dtype)
-    dh, dc = draw(*shape, seed=3).astype(dtype), draw(*shape, seed=4).astype(dtype)
-    got = kernels.lstm_backward(dh, dc, gates, c.astype(dtype), tanh_c)
-
-    def loss(a, c):
-        h, after = lstm(a, b, c)
-        return (h * dh).sum() + (after * dc).sum()
-
-    for mine, want in zip(got, slopes(loss, a, c)):
-        np.testing.assert_allclose(mine, want, atol=1e-5 if dtype == np.float32 else 1e-8)
-
-
-def gru(a, b, h):
-    (ar, az, an), (br, bz, bn) = np.split(a, 3, axis=1), np.split(b, 3, axis=1)
-    z, n = sigmoid(az + bz), np.tanh(an + sigmoid(ar + br) * bn)
-    return (1 - z) * n + z * h
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", STATES)
-def test_gru(shape, dtype):
-    wide = (shape[0], 3 * shape[1])
-    a, b, h = (
-        x.astype(dtype).astype(float) for x in (draw(*wide), draw(*wide, seed=1), draw(*shape, seed=2))
-    )
-    after, gates = kernels.gru(*narrow(dtype, a, b, h))
-    close(after, gru(a, b, h), dtype)
-    dh = draw(*shape, seed=3).astype(dtype)
-    got = kernels.gru_backward(dh, gates, *narrow(dtype, b, h))
-    for mine, want in zip(got, slopes(lambda a, b, h: (gru(a, b, h) * dh).sum(), a, b, h)):
-        np.testing.assert_allclose(mine, want, atol=1e-5 if dtype == np.float32 else 1e-8)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

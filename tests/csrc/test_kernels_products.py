@@ -5,6 +5,9 @@ Products are of small integers, so that they are exact in whatever order they ar
 
 import numpy as np
 import pytest
+from ringleader.runtime.autograd import native
+from ringleader.runtime.autograd.ops import native_recurrent
+from ringleader.runtime.autograd.ops.recurrent import GRU, LSTM
 
 kernels = pytest.importorskip("ringleader.csrc.cpu._kernels", reason="the kernels are not built")
 
@@ -63,3 +66,106 @@ def test_products_refuse_what_does_not_fit():
     ]:
         with pytest.raises(error, match=text):
             call()
+
+
+# Recurrent layers: the op with the kernel beside the numpy op, whose gradients tests/runtime/autograd checks
+
+LAYERS = {LSTM: native_recurrent.NativeLSTM, GRU: native_recurrent.NativeGRU}
+needs_kernels = pytest.mark.skipif(native.KERNELS is None, reason="the kernels are turned off")
+
+
+def inputs_of(layer, t, n, width, hidden, dtype, biases=True):
+    rng, gates = np.random.default_rng([t, n, width, hidden]), layer.gate_count * hidden
+    shapes = [(t, n, width), *[(n, hidden)] * layer.state_count, (gates, width), (gates, hidden)]
+    scale = (
+        [1.0] * (len(shapes) - 1) + [hidden**-0.5] + [1.0] * 2 * biases
+    )  # so that rounding errors do not grow
+    drawn = [rng.standard_normal(shape) for shape in shapes + [(gates,)] * 2 * biases]
+    return [(array * by).astype(dtype) for array, by in zip(drawn, scale)]
+
+
+def run(op, arrays, g):
+    op.needs = (True,) * len(arrays)
+    return [op.forward(*arrays), *op.backward(g)]
+
+
+def assert_same(layer, arrays, **options):
+    dtype = arrays[0].dtype
+    t, n, _ = arrays[0].shape
+    hidden = arrays[1].shape[1]
+    g = np.random.default_rng(0).standard_normal((t + layer.state_count, n, hidden)).astype(dtype)
+    before = [a.copy() for a in (*arrays, g)]
+    got, want = run(LAYERS[layer](**options), arrays, g), run(layer(**options), arrays, g)
+    for i, (mine, numpys) in enumerate(zip(got, want)):
+        assert (mine.dtype, mine.shape) == (dtype, numpys.shape)
+        close = (2e-5, 2e-5) if dtype == np.float32 else (1e-12, 1e-12)
+        scale = max(1, np.abs(numpys).max(initial=0))
+        np.testing.assert_allclose(mine, numpys, rtol=close[0], atol=close[1] * scale, err_msg=str(i))
+    for a, b in zip((*arrays, g), before):
+        np.testing.assert_array_equal(a, b)  # inputs are left as they were
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_is_the_numpy_op(layer, dtype):
+    for sizes in [
+        (0, 2, 3, 4),
+        (1, 1, 1, 1),
+        (3, 0, 2, 5),
+        (5, 3, 2, 17),
+        (4, 33, 7, 48),
+        (2, 9, 3, 65),
+        (2, 2, 3, 330),
+    ]:
+        assert_same(layer, inputs_of(layer, *sizes, dtype))
+        assert_same(layer, inputs_of(layer, *sizes, dtype, biases=False), reverse=True)
+
+
+@needs_kernels
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_sequences_of_different_lengths(layer, reverse):
+    for lengths in ([5, 0, 3, 5, 1], [0, 0, 0, 0, 0], [2, 2, 2, 2, 2]):
+        arrays = inputs_of(layer, 5, 5, 3, 19, np.float64)
+        assert_same(layer, arrays, lengths=np.array(lengths), reverse=reverse)
+
+
+@needs_kernels
+@pytest.mark.parametrize("layer", LAYERS)
+def test_one_call_of_a_kernel_does_all_steps_each_way(layer, monkeypatch):
+    calls = []
+
+    class Counting:
+        def __getattr__(self, name):
+            calls.append(name)
+            return getattr(kernels, name)
+
+    monkeypatch.setattr(native_recurrent, "KERNELS", Counting())
+    arrays = inputs_of(layer, 6, 3, 4, 5, np.float32)
+    assert_same(layer, arrays)
+    assert calls == [layer.name, f"{layer.name}_backward"]
+    strange = [arrays[0], np.repeat(arrays[1], 2, axis=1)[:, ::2], *arrays[2:]]  # made contiguous on the way
+    assert_same(layer, strange)
+    mixed = [
+        a.astype(np.float64) if i == 0 else a for i, a in enumerate(arrays)
+    ]  # float64 and float32: numpy's
+    run(LAYERS[layer](), mixed, np.zeros((6 + layer.state_count, 3, 5)))
+    assert len(calls) == 4
+
+
+def test_steps_that_do_not_fit_are_refused():
+    def call(steps, hidden=2):
+        big, small, first = np.zeros((4, 8)), np.zeros((4, hidden)), np.zeros((2, 2))
+        kernels.lstm(big, small.copy(), small.copy(), small, np.zeros((8, 2)), first, first, steps)
+
+    call([(0, 2), (2, 2)])
+    for steps, text in [
+        ([(0, 3)], "rows 0 to 3"),
+        ([(3, 2)], "rows 3 to 5"),
+        ([(0, 1), (1, 2)], "rows 1 to 3"),
+    ]:
+        with pytest.raises(ValueError, match=f"steps: {text}"):
+            call(steps)
+    with pytest.raises(ValueError, match=r"must have shape \(4, 2\)"):
+        call([(0, 2)], hidden=3)

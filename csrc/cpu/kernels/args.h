@@ -101,6 +101,7 @@ template <class T> T* room(size_t count) {
     return static_cast<T*>(memory.get());
 }
 
+void bind_memory(py::module_& m);
 void bind_pointwise(py::module_& m);
 void bind_products(py::module_& m);
 void bind_rows(py::module_& m);

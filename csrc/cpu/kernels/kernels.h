@@ -38,6 +38,9 @@ template <class T> struct Matrix { const T* at; ptrdiff_t row, col; };
 // What is added to a product: element (i, j) is at[i * row + j]. Nothing (null), a bias (row 0), or a matrix.
 template <class T> struct Addend { const T* at; size_t row; };
 
+// The steps of recurrent layers, in the order of time: step s has rows start[s] ... start[s] + rows[s].
+struct Steps { const size_t *start, *rows; size_t count; };
+
 struct Sgd { double lr, momentum, dampening, weight_decay; bool nesterov, first; };
 // bias1 = 1 - beta1^t and bias2 likewise; decoupled: AdamW.
 struct Adam { double lr, beta1, beta2, eps, weight_decay, bias1, bias2; bool decoupled; };
@@ -70,14 +73,19 @@ template <class T> struct Table {
     void (*rms_norm_backward)(T* dx, double* dweight, const T* g, const T* x, const T* rstd, const T* weight,
                               size_t rows, size_t cols, T* scratch);
 
-    // Gates: (rows, 4 * hidden) i, f, g, o and (rows, 3 * hidden) r, z, n, as in PyTorch; a and b are the addends.
-    void (*lstm)(T* gates, T* c, T* tanh_c, T* h, const T* a, const T* b, const T* c_before, size_t rows,
-                 size_t hidden);
-    void (*lstm_backward)(T* da, T* dc_before, const T* dh, const T* dc, const T* gates, const T* c_before,
-                          const T* tanh_c, size_t rows, size_t hidden);
-    void (*gru)(T* gates, T* h, const T* a, const T* b, const T* h_before, size_t rows, size_t hidden);
-    void (*gru_backward)(T* da, T* db, T* dh_before, const T* dh, const T* gates, const T* b, const T* h_before,
-                         size_t rows, size_t hidden);
+    // Gates i, f, g, o (R, 4 * hidden) and r, z, n (R, 3 * hidden) as in PyTorch: on entry what the inputs contribute, on
+    // return the gates; w (gates, hidden). R: rows of all steps; the first states, dh and dc are (N, hidden). dh and dc: on
+    // entry the gradient of the last states, on return that of the first; out (R, hidden): the gradient of h.
+    void (*lstm)(T* gates, T* c, T* tanh_c, T* h, const T* w, const T* h_first, const T* c_first, Steps steps,
+                 size_t hidden, T* room);
+    void (*lstm_backward)(T* dgates, T* dh, T* dc, const T* out, const T* w, const T* gates, const T* c,
+                          const T* tanh_c, const T* c_first, Steps steps, size_t hidden, T* room);
+    // product (R, 3 * hidden): w h + bias, which may be null.
+    void (*gru)(T* gates, T* product, T* h, const T* w, const T* bias, const T* h_first, Steps steps, size_t hidden,
+                T* room);
+    void (*gru_backward)(T* dgates, T* dproduct, T* dh, const T* out, const T* w, const T* gates, const T* product,
+                         const T* h, const T* h_first, Steps steps, size_t hidden, T* room);
+    size_t (*recurrent_room)(size_t gates, size_t hidden);
 
     // velocity is null without momentum, and zeros before the first step.
     void (*sgd)(T* w, T* velocity, const T* g, size_t count, const Sgd& options);

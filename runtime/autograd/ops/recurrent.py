@@ -16,6 +16,14 @@ NONLINEARITIES = {
 }
 
 
+def product(a: Array, b: Array, add: Array | None = None) -> Array:
+    """a b + add, for matrices a and b and a vector to add to each row."""
+    y = a @ b
+    if add is not None:
+        y += add
+    return y
+
+
 @dataclass(eq=False)
 class Recurrent(Function):
     """x (T, N, I), states (N, H), w_ih (G H, I), w_hh (G H, H), b_ih and b_hh (G H,) -> (T + states, N, H).
@@ -29,6 +37,7 @@ class Recurrent(Function):
     step before. A subclass says what a step does, with the functions of ``recurrent_steps``.
     """
 
+    matmul = staticmethod(product)
     gate_count: ClassVar[int]
     state_count: ClassVar[int] = 1
 
@@ -71,22 +80,26 @@ class Recurrent(Function):
         count = len(self.x)
         h = y[:t].reshape(count, hidden) if self.lengths is None else self.xp.empty((count, hidden), dtype)
         self.states = [h, *(self.xp.empty_like(h) for _ in first[1:])]  # each state after each step
-        self.gates = (self.x @ w_ih.T).astype(dtype, copy=False)  # (rows, G H)
+        self.gates = self.matmul(self.x, w_ih.T, self._bias(biases)).astype(dtype, copy=False)  # (rows, G H)
         self._start(biases)
-        self._run(self.xp.ascontiguousarray(w_hh.T))  # as (H, G H): products of few rows are faster so
+        self._run()
         if self.lengths is not None:
             y[:t] = self.rows.unpack(h)
         for i, (state, before) in enumerate(zip(self.states, self.first)):
             y[t + i] = self.rows.unsort(self.rows.last(state, before))
         return y
 
+    def _bias(self, biases: list[Array]) -> Array | None:
+        """What is added to the inputs' part."""
+        return biases[0] + biases[1] if biases else None
+
     def _start(self, biases: list[Array]) -> None:
-        """Before the first step: the biases, and room for what the steps make."""
-        if biases:
-            self.gates += biases[0] + biases[1]
+        """Before the first step: room for what the steps make."""
         self.product = self.xp.empty((self.rows.size[1], self.gates.shape[1]), self.gates.dtype)
 
-    def _run(self, w: Array) -> None:
+    def _run(self) -> None:
+        """Fill gates and states."""
+        w = self.xp.ascontiguousarray(self.w_hh.T)  # as (H, G H): products of few rows are faster so
         before = self.first
         for rows, n in self.rows.steps:
             before = [state[:n] for state in before]
@@ -108,27 +121,36 @@ class Recurrent(Function):
         dstates = [
             self.rows.sort(last) for last in g[t:]
         ]  # goes back in time; a short sequence's waits there
-        dgates, earlier = self.xp.empty_like(self.gates), self.xp.empty_like(self.states[0])
-        dproduct = self._run_backward(dh, dstates, dgates, earlier)
+        dgates = self.xp.empty_like(self.gates)
+        dproduct = self._dproduct(dgates)
+        self._run_backward(dh, dstates, dgates, dproduct)
         needs = self.needs[1 + self.state_count :]
-        dx = self.rows.unpack(dgates @ self.w_ih) if self.needs[0] else None
-        dw_ih = dgates.T @ self.x if needs[0] else None
-        dw_hh = dproduct.T @ earlier if needs[1] else None
-        db = (dgates.sum(axis=0), dproduct.sum(axis=0)) if needs[2:] else ()
+        dx = self.rows.unpack(self.matmul(dgates, self.w_ih)) if self.needs[0] else None
+        dw_ih = self.matmul(dgates.T, self.x) if needs[0] else None
+        dw_hh = self.matmul(dproduct.T, self._earlier()) if needs[1] else None
+        db = [dgates.sum(axis=0)] * len(needs[2:])
+        if needs[2:] and dproduct is not dgates:
+            db[1] = dproduct.sum(axis=0)
         return (dx, *(self.rows.unsort(d) for d in dstates), dw_ih, dw_hh, *db)
 
-    def _run_backward(self, dh: Array, dstates: list[Array], dgates: Array, earlier: Array) -> Array:
-        """Fill dgates and earlier (the h before each step); return the gradient of the products."""
-        dproduct = self._dproduct(dgates)
+    def _earlier(self) -> Array:
+        """The h before each step (rows, H)."""
+        (h, *_), (before, *_) = self.states, self.first
+        earlier = self.xp.empty_like(h)
+        for rows, n in self.rows.steps:
+            earlier[rows] = before[:n]
+            before = h[rows]
+        return earlier
+
+    def _run_backward(self, dh: Array, dstates: list[Array], dgates: Array, dproduct: Array) -> None:
+        """Fill dgates and dproduct; dstates turn from the last states' into the first ones'."""
         for i in reversed(range(len(self.rows.steps))):
             rows, n = self.rows.steps[i]
             back = self.rows.steps[i - 1][0] if i else slice(None)
             before = [state[back][:n] for state in (self.states if i else self.first)]
-            earlier[rows] = before[0]
             running = [state[:n] for state in dstates]
             running[0] += dh[rows]
             self._step_backward(rows, before, running, dgates[rows], dproduct[rows])
-        return dproduct
 
     def _dproduct(self, dgates: Array) -> Array:
         return dgates  # where the product is added to what the input contributes
@@ -211,9 +233,10 @@ class GRU(Recurrent):
     gate_count = 3
     step, step_backward = staticmethod(steps.gru_step), staticmethod(steps.gru_step_backward)
 
+    def _bias(self, biases: list[Array]) -> Array | None:
+        return biases[0] if biases else None
+
     def _start(self, biases: list[Array]) -> None:
-        if biases:
-            self.gates += biases[0]
         self.b_hh = biases[1] if biases else None
         self.product = self.xp.empty_like(self.gates)  # of all steps: the gradient of r needs it
         self.room = self.xp.empty_like(self.first[0])
