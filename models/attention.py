@@ -38,9 +38,7 @@ class Attention(Module):
         n, t, width = x.shape
         memory = x if memory is None else memory
         q = _split(self.query(x), self.heads)
-        both = self.key_value(memory).reshape(n, memory.shape[1], 2, self.kv_heads, self.size)
-        both = both.permute(2, 0, 3, 1, 4)  # (2, N, kv_heads, S, size)
-        k, v = both[0], both[1]
+        k, v = self._keys_and_values(memory)
         if turn is not None:
             q, k = turn(q), turn(k)
         seen = functional.scaled_dot_product_attention(
@@ -48,6 +46,13 @@ class Attention(Module):
         )
         out: Tensor = self.project(seen.permute(0, 2, 1, 3).reshape(n, t, width))
         return out
+
+    def _keys_and_values(self, memory: Tensor) -> tuple[Tensor, ...]:
+        """(N, kv_heads, S, size) each, by the halves of one map: it is cheaper to put the gradient of its parameters
+        together from halves than that of its output."""
+        size = self.kv_heads * self.size
+        halves = zip(self.key_value.weight.split(size), self.key_value.bias.split(size))
+        return tuple(_split(functional.linear(memory, *half), self.kv_heads) for half in halves)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
