@@ -39,8 +39,9 @@ class NativeAttention(Attention):
         return tuple(self._four(rows_in_place(a), lead) for a, lead in zip((query, key, value), leads))
 
     def _four(self, array: Array, lead: Shape) -> Array:
-        wide = np.broadcast_to(array, (*lead, *array.shape[-2:]))
-        return wide[(np.newaxis,) * (4 - wide.ndim)]
+        if array.shape[:-2] != lead:
+            array = np.broadcast_to(array, (*lead, *array.shape[-2:]))
+        return array if array.ndim == 4 else array[(np.newaxis,) * (4 - array.ndim)]
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:
         if not self.inputs:
