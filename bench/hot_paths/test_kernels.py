@@ -54,6 +54,15 @@ def rows() -> dict[str, Callable[[], Any]]:
     }
 
 
+def attention() -> dict[str, Callable[[], Any]]:
+    q, key, v, g = (draw(8, 128, 4, 32).transpose(0, 2, 1, 3) for _ in range(4))
+    out, log_sums = k.attention(q, key, v, 0.2, causal=True)
+    return {
+        "attention": lambda: k.attention(q, key, v, 0.2, causal=True),
+        "attention_backward": lambda: k.attention_backward(g, q, key, v, out, log_sums, 0.2, causal=True),
+    }
+
+
 def adam() -> dict[str, Callable[[], Any]]:
     w, m, v, g = draw(10**6), np.zeros(10**6, np.float32), np.zeros(10**6, np.float32), draw(10**6)
     options: dict[str, Any] = {
@@ -81,7 +90,7 @@ def pointwise() -> dict[str, Callable[[], Any]]:
     return {name: lambda name=name: getattr(k, name)(x) for name in ("exp", "tanh", "sigmoid", "gelu")}  # type: ignore[misc]
 
 
-CALLS = {} if k is None else pointwise() | products() | recurrent() | rows() | adam() | images()
+CALLS = {} if k is None else pointwise() | products() | recurrent() | rows() | attention() | adam() | images()
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -44,7 +44,7 @@ class Permute(Function):
         return tuple(x[d] for d in self.dims)
 
     def forward(self, x: Array) -> Array:
-        self.inverse = self.xp.argsort([d % x.ndim for d in self.dims])
+        self.inverse = sorted(range(x.ndim), key=[d % x.ndim for d in self.dims].__getitem__)
         return x.transpose(self.dims)
 
     def backward(self, g: Array) -> Array:
