@@ -178,7 +178,7 @@ class Cosh(Smooth):
 
 @op("erf")
 class Erf(Smooth):
-    """The error function, scipy's (scikit-learn brings it): numpy has none."""
+    """The error function, SciPy's: numpy has none."""
 
     def value(self, x: Array) -> Array:
         from scipy.special import erf  # slow to import, and seldom needed

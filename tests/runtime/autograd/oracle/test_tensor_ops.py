@@ -214,6 +214,13 @@ def test_combining() -> None:
         same(lambda t: pad(t, widths, value=2.5), lambda t: torch.nn.functional.pad(t, widths, value=2.5), a)  # noqa: B023
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize(("shape", "widths"), [((2, 3, 4), (1, 2)), ((2, 3, 4), (0, 3)), ((2, 1, 4, 3), (2, 0, 1, 3)),
+                                               ((2, 2, 2, 2), (1, 1, 1, 1)), ((2, 1, 3, 1), (0, 0, 2, 1))])  # fmt: skip
+def test_pad_with_what_is_there(shape: tuple[int, ...], widths: tuple[int, ...], mode: str) -> None:
+    same(lambda t: pad(t, widths, mode), lambda t: torch.nn.functional.pad(t, widths, mode), normal(*shape))
+
+
 @pytest.mark.parametrize("shapes", [((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (5, 3, 2)), ((4, 5, 2, 3), (3,)),
                                     ((4, 1, 2, 3), (5, 3, 2)), ((2, 0), (0, 3))])  # fmt: skip
 def test_matmul(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
