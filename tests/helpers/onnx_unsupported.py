@@ -88,7 +88,7 @@ def why_no_op(op_types: Iterable[str]) -> str | None:
     """Why a graph of these op types cannot be run at all."""
     missing = sorted(set(op_types) - set(NODES))
     if missing:
-        return REASONS[missing[0]]
+        return REASONS.get(missing[0], f"{missing[0]} is neither in the adapter nor on the list")
     return SHAPES if set(op_types) <= BOOKKEEPING else None
 
 

@@ -17,6 +17,7 @@ from ringleader.runtime.autograd import (
     bmm,
     cat,
     einsum,
+    gradcheck,
     maximum,
     minimum,
     pad,
@@ -27,6 +28,31 @@ from ringleader.runtime.autograd import (
 
 def x(*shape: int) -> Tensor:
     return Tensor(normal(*shape), requires_grad=True)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("widths", [(1, 2), (0, 3, 1, 0), (2, 2, 0, 2), ()])
+def test_pad_with_what_is_there_is_numpys(mode: Any, widths: tuple[int, ...]) -> None:
+    a, other_names = normal(2, 3, 4), {"replicate": "edge", "circular": "wrap"}
+    pairs = [(0, 0)] * (3 - len(widths) // 2) + [
+        (widths[i], widths[i + 1]) for i in range(0, len(widths), 2)
+    ][::-1]
+    np.testing.assert_array_equal(
+        pad(Tensor(a), widths, mode).data, np.pad(a, pairs, other_names.get(mode, mode))
+    )
+    gradcheck(lambda t: pad(t, widths, mode), a)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [("...ij,...jk->...ik", [(2, 1, 2, 3), (3, 3, 2)]), ("...i,i", [(2, 3), (3,)]), ("...ii->...i", [(2, 3, 3)]),
+     ("iji->j", [(3, 2, 3)]), ("b...,b...->...", [(2, 3), (2, 1)]), ("...->...", [(0, 2)])],
+)  # fmt: skip
+def test_einsum_is_numpys(equation: str, shapes: list[tuple[int, ...]]) -> None:
+    given_arrays = [normal(*shape) for shape in shapes]
+    got = einsum(equation, *map(Tensor, given_arrays))
+    np.testing.assert_allclose(got.data, np.einsum(equation, *given_arrays), rtol=1e-12, atol=1e-12)
+    gradcheck(lambda *t: einsum(equation, *t), *given_arrays)
 
 
 @st.composite
