@@ -42,6 +42,7 @@ class Embedding(Function):
         from scipy.sparse import csc_array  # takes a while to import, and only this needs it
 
         (rows, features), count = self.table, self.indices.size
+        g = g.astype(np.result_type(g, np.float32), copy=False)  # SciPy has no 16 bits
         ones, one_each = np.ones(count, g.dtype), np.arange(count + 1)
         pick = csc_array((ones, self.indices.reshape(-1), one_each), shape=(rows, count))
         dw: Array = pick @ g.reshape(count, features)  # (V, M) (M, D)
