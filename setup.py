@@ -22,7 +22,7 @@ for room in ROOMS:
 sanitizer = os.environ.get("RINGLEADER_SANITIZE")  # thread or address: builds for tests
 
 
-def native(name: str, folder: str, flags: list[str]) -> Pybind11Extension:
+def native(name: str, folder: str, flags: list[str], link: list[str] | None = None) -> Pybind11Extension:
     """No -march: wheels must run on other machines; the kernels are chosen at run time (csrc/cpu/level.h)."""
     level = ["-O1", "-g", f"-fsanitize={sanitizer}"] if sanitizer else ["-O3", "-Wall", "-Wextra"]
     return Pybind11Extension(
@@ -31,17 +31,20 @@ def native(name: str, folder: str, flags: list[str]) -> Pybind11Extension:
         depends=sorted(glob("csrc/cpu/*.h") + glob(f"{folder}/*.h") + glob(f"{folder}/*.inc")),
         cxx_std=17,
         extra_compile_args=level + flags,
-        extra_link_args=[f"-fsanitize={sanitizer}"] if sanitizer else [],
+        extra_link_args=([f"-fsanitize={sanitizer}"] if sanitizer else []) + (link or []),
         optional=True,
     )
 
 
 # The engine's results are numpy's, bit for bit: no contraction. The kernels' need not be, but infinities and NaN count.
 engine = native("ringleader.csrc.cpu._engine", "csrc/cpu", ["-ffp-contract=off"])
+# Sanitizers do not know OpenMP's threads.
+openmp = [] if sanitizer else ["-fopenmp"]
 kernels = native(
     "ringleader.csrc.cpu._kernels",
     "csrc/cpu/kernels",
-    ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"],
+    ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", *openmp],
+    openmp,
 )
 
 # Data files need no list: what MANIFEST.in takes into the sdist and lies in a package goes into the wheel.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 from ringleader.models.attention import Attention, FeedForward, draw_weights
+from ringleader.models.transformer import Block
 from ringleader.runtime.autograd import (
     Dropout,
     Embedding,
@@ -19,24 +20,6 @@ from ringleader.runtime.autograd import (
     no_grad,
 )
 from ringleader.runtime.autograd.op import Array
-
-
-class EncoderBlock(Module):
-    """Self-attention and a network: (N, S, width) -> the same."""
-
-    def __init__(
-        self, width: int, heads: int, dropout: float, *, generator: np.random.Generator,
-        dropout_generator: np.random.Generator, dtype: DTypeLike,
-    ) -> None:  # fmt: skip
-        made: dict[str, Any] = {"generator": generator, "dtype": dtype}
-        self.norm1, self.norm2 = LayerNorm(width, dtype=dtype), LayerNorm(width, dtype=dtype)
-        self.attention, self.network = Attention(width, heads, **made), FeedForward(width, **made)
-        self.drop = Dropout(dropout, generator=dropout_generator)
-
-    def forward(self, x: Tensor, mask: Array) -> Tensor:
-        x = x + self.drop(self.attention(self.norm1(x), mask=mask))
-        out: Tensor = x + self.drop(self.network(self.norm2(x)))
-        return out
 
 
 class DecoderBlock(Module):
@@ -76,7 +59,7 @@ class Seq2Seq(Module):
         self.context, self.padding = context, padding
         self.tokens = Embedding(vocabulary, width, generator=generator, dtype=dtype)
         self.places = Embedding(context, width, generator=generator, dtype=dtype)
-        self.encoder = ModuleList(EncoderBlock(width, heads, dropout, **made) for _ in range(layers))
+        self.encoder = ModuleList(Block(width, heads, dropout, **made) for _ in range(layers))
         self.encoded = LayerNorm(width, dtype=dtype)
         self.decoder = ModuleList(DecoderBlock(width, heads, dropout, **made) for _ in range(layers))
         self.decoded = LayerNorm(width, dtype=dtype)
@@ -94,7 +77,7 @@ class Seq2Seq(Module):
     def encode(self, source: Tensor) -> Tensor:
         x, mask = self._embed(source), self.mask(source)
         for block in self.encoder:
-            x = block(x, mask)
+            x = block(x, mask=mask, causal=False)
         memory: Tensor = self.encoded(x)
         return memory
 

@@ -16,12 +16,13 @@ from ringleader.runtime.autograd import (
     RotaryEmbedding,
     Tensor,
 )
+from ringleader.runtime.autograd.op import Array
 
 POSITIONS = ("learned", "rotary")
 
 
 class Block(Module):
-    """x + attention(norm(x)), then x + network(norm(x)): (N, T, width) -> the same."""
+    """x + attention(norm(x)), then x + network(norm(x)): (N, T, width) -> the same. ``mask``, ``turn``: see Attention."""
 
     def __init__(
         self, width: int, heads: int, dropout: float = 0.0, *, generator: np.random.Generator,
@@ -33,8 +34,10 @@ class Block(Module):
         self.network = FeedForward(width, generator=generator, dtype=dtype)
         self.drop = Dropout(dropout, generator=dropout_generator)
 
-    def forward(self, x: Tensor, turn: RotaryEmbedding | None = None) -> Tensor:
-        x = x + self.drop(self.attention(self.norm1(x), causal=True, turn=turn))
+    def forward(
+        self, x: Tensor, turn: RotaryEmbedding | None = None, mask: Array | None = None, causal: bool = True
+    ) -> Tensor:
+        x = x + self.drop(self.attention(self.norm1(x), mask=mask, causal=causal, turn=turn))
         out: Tensor = x + self.drop(self.network(self.norm2(x)))
         return out
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ringleader.runtime.autograd.ops  # noqa: F401 (fills the op table)
 from ringleader.runtime.autograd.mode import is_grad_enabled
-from ringleader.runtime.autograd.op import Array, Function, Kept, array_module, find
+from ringleader.runtime.autograd.op import Array, Function, Kept, array_module, find, is_floating
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.base import TensorBase
@@ -41,8 +41,10 @@ def apply(name: str, *inputs: TensorBase, **options: Any) -> Tensor:
     shapes = [array.shape for array in arrays]
     node.shape(*shapes)
     data = node.xp.asarray(node.forward(*arrays))
-    if data.dtype != arrays[0].dtype and arrays[0].dtype.kind == "f" and len({a.dtype for a in arrays}) == 1:
-        data = data.astype(arrays[0].dtype)  # numpy 1 turns a 0-d float32 into float64
+    if data.dtype != arrays[0].dtype and is_floating(arrays[0].dtype) and len({a.dtype for a in arrays}) == 1:
+        data = data.astype(
+            arrays[0].dtype
+        )  # numpy 1 turns a 0-d float32 into float64; ml_dtypes widens bfloat16
     out = first.like(data)
     owner = _owner(data)
     for t, needed in zip(inputs, needs):

@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ringleader.runtime.autograd import engine
-from ringleader.runtime.autograd.op import Array, Function, Memory, Shape, array_module
+from ringleader.runtime.autograd.op import Array, Function, Memory, Shape, array_module, is_floating
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.tensor import Tensor
@@ -45,7 +45,7 @@ class TensorBase:
         else:
             self.data, self.memory = array_module(device).asarray(data), Memory()
         if requires_grad:
-            if self.data.dtype.kind != "f":
+            if not is_floating(self.data.dtype):
                 raise TypeError(f"only floating-point tensors can require a gradient, not {self.data.dtype}")
             self.requires_grad = True
 

@@ -97,6 +97,15 @@ class Methods(Shaping):
     def cosh(self) -> Tensor:
         return apply("cosh", self)
 
+    def asinh(self) -> Tensor:
+        return apply("asinh", self)
+
+    def acosh(self) -> Tensor:
+        return apply("acosh", self)
+
+    def atanh(self) -> Tensor:
+        return apply("atanh", self)
+
     def tanh(self) -> Tensor:
         return apply("tanh", self)
 

@@ -33,6 +33,11 @@ Shape: TypeAlias = tuple[int, ...]
 Source: TypeAlias = "Function | TensorBase | None"  # the op that made an input, or the leaf it is
 
 
+def is_floating(dtype: Any) -> bool:
+    """Also bfloat16 (ml_dtypes), which numpy does not count among its own."""
+    return bool(dtype.kind == "f" or dtype.name == "bfloat16")
+
+
 class ShapeError(ValueError):
     """The shapes do not fit the op; the message names the op and the shapes."""
 

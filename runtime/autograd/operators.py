@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from ringleader.runtime.autograd.apply import apply
 from ringleader.runtime.autograd.base import TensorBase
-from ringleader.runtime.autograd.op import Array, ShapeError, array_module
+from ringleader.runtime.autograd.op import Array, ShapeError, array_module, is_floating
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.tensor import Tensor
@@ -26,7 +26,7 @@ class Operators(TensorBase):
         """A number takes this tensor's dtype, so that it does not turn float32 into float64."""
         if isinstance(other, TensorBase):
             return other
-        if isinstance(other, (int, float)) and self.data.dtype.kind == "f":
+        if isinstance(other, (int, float)) and is_floating(self.data.dtype):
             return self.like(array_module(self.device).asarray(other, self.data.dtype))
         return self.like(array_module(self.device).asarray(other))
 
@@ -121,6 +121,9 @@ class Operators(TensorBase):
 
     def __or__(self, other: Operand) -> Tensor:
         return self._compare("bitwise_or", other)
+
+    def __xor__(self, other: Operand) -> Tensor:
+        return self._compare("bitwise_xor", other)
 
     def __invert__(self) -> Tensor:
         return self.like(~self.data)

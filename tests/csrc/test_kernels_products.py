@@ -3,11 +3,14 @@
 Products are of small integers, so that they are exact in whatever order they are summed.
 """
 
+import os
+
 import numpy as np
 import pytest
 from ringleader.runtime.autograd import native
 from ringleader.runtime.autograd.ops import native_recurrent
 from ringleader.runtime.autograd.ops.recurrent import GRU, LSTM
+from threadpoolctl import threadpool_limits
 
 kernels = pytest.importorskip("ringleader.csrc.cpu._kernels", reason="the kernels are not built")
 
@@ -169,3 +172,30 @@ def test_steps_that_do_not_fit_are_refused():
             call(steps)
     with pytest.raises(ValueError, match=r"must have shape \(4, 2\)"):
         call([(0, 2)], hidden=3)
+
+
+@needs_kernels
+@pytest.mark.skipif("RINGLEADER_CPU" in os.environ, reason="of the fastest level only")
+def test_threads_share_the_work_and_change_no_bit():
+    """Rows of a product, or its columns; the sequences of a layer; elements of a function and an update."""
+    rng = np.random.default_rng(0)
+    tall, square, wide = (
+        rng.standard_normal(shape, np.float32) for shape in ((1001, 300), (300, 300), (300, 1001))
+    )
+    layers = {layer: inputs_of(layer, 20, 61, 64, 128, np.float32) for layer in LAYERS}
+
+    def results(threads):
+        with threadpool_limits(threads, user_api="openmp"):
+            found = [kernels.matmul(tall, square, add=square[0]), kernels.matmul(square, wide)]
+            found += [kernels.tanh(wide), kernels.gelu_backward(tall, tall)]
+            found.append(tall.copy())
+            kernels.sgd(found[-1], None, tall, lr=0.5)
+            for layer, arrays in layers.items():
+                g = np.ones((20 + layer.state_count, 61, 128), np.float32)
+                found += run(LAYERS[layer](), arrays, g)
+        return found
+
+    alone, before = results(1), len(os.listdir("/proc/self/task"))
+    for one, several in zip(alone, results(3)):
+        np.testing.assert_array_equal(one, several)
+    assert len(os.listdir("/proc/self/task")) >= before + 2

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "threads.h"
 
 namespace ringleader::kernels {
 
@@ -84,6 +85,12 @@ template <class Body> auto by_dtype(const char* name, const Array& array, Body b
 template <class Kernel, class... Args> void call(Kernel kernel, Args... args) {
     py::gil_scoped_release released;
     kernel(args...);
+}
+
+// The same in parts on several threads: body(begin, end) for parts of 0 ... count (threads.h).
+template <class Body> void call_in_parts(size_t count, size_t unit, double nanoseconds, Body body) {
+    py::gil_scoped_release released;
+    parallel(count, unit, nanoseconds, body);
 }
 
 // `count` elements that are not set, on a cache line: of this thread, the same memory in every call.

@@ -61,6 +61,15 @@ Sizes k_shape(const Attention& s, size_t last) {
     return {py::ssize_t(s.batch), py::ssize_t(s.kv_heads), py::ssize_t(s.keys), py::ssize_t(last)};
 }
 
+// body(begin, end, room) for all heads of keys, on several threads where there is much to do.
+template <class T, class Body> void by_heads(const Attention& s, size_t products, Body body) {
+    const double scores = double(s.queries) * double(s.keys) * (s.causal ? 0.5 : 1), heads = double(s.batch * s.kv_heads);
+    const double sums = double(products) * double(s.size + s.value_size) / 2 * scores * heads * double(s.groups);
+    call_in_parts(s.batch * s.kv_heads, 1, sums / (sizeof(T) == sizeof(float) ? 50 : 25), [&](size_t begin, size_t end) {
+        body(begin, end, room<T>(table<T>().attention_room(s)));
+    });
+}
+
 py::tuple attention(const Array& q, const Array& k, const Array& v, double scale, bool causal) {
     const Attention s = shape_for(q, k, v, scale, causal);
     return by_dtype("q", q, [&](auto zero) -> py::tuple {
@@ -69,8 +78,11 @@ py::tuple attention(const Array& q, const Array& k, const Array& v, double scale
         const auto from_v = heads<T>("v", v, k_shape(s, s.value_size));
         Array out = make_like<T>(q, q_shape(s, s.value_size));
         auto log_sums = make<T>({q.shape(0), q.shape(1), q.shape(2)});
-        call(table<T>().attention, to_write<T>(out, q_shape(s, s.value_size)), log_sums.mutable_data(), from_q, from_k,
-             from_v, s, room<T>(table<T>().attention_room(s)));
+        const auto to = to_write<T>(out, q_shape(s, s.value_size));
+        T* const sums = log_sums.mutable_data();
+        by_heads<T>(s, 2, [&](size_t begin, size_t end, T* room) {
+            table<T>().attention(to, sums, from_q, from_k, from_v, s, begin, end, room);
+        });
         return py::make_tuple(out, log_sums);
     });
 }
@@ -86,8 +98,11 @@ py::tuple attention_backward(const Array& g, const Array& q, const Array& k, con
         const T* sums = read<T>("log_sums", log_sums, {q.shape(0), q.shape(1), q.shape(2)});
         Array dq = make_like<T>(q, q_shape(s, s.size)), dk = make_like<T>(k, k_shape(s, s.size));
         Array dv = make_like<T>(v, k_shape(s, s.value_size));
-        call(table<T>().attention_backward, to_write<T>(dq, q_shape(s, s.size)), to_write<T>(dk, k_shape(s, s.size)),
-             to_write<T>(dv, k_shape(s, s.value_size)), up, from_q, from_k, from_v, y, sums, s, room<T>(table<T>().attention_room(s)));
+        const auto to_q = to_write<T>(dq, q_shape(s, s.size)), to_k = to_write<T>(dk, k_shape(s, s.size));
+        const auto to_v = to_write<T>(dv, k_shape(s, s.value_size));
+        by_heads<T>(s, 5, [&](size_t begin, size_t end, T* room) {
+            table<T>().attention_backward(to_q, to_k, to_v, up, from_q, from_k, from_v, y, sums, s, begin, end, room);
+        });
         return py::make_tuple(dq, dk, dv);
     });
 }

@@ -4,12 +4,22 @@
 namespace ringleader::kernels {
 namespace {
 
+// body(begin, count) for all weights, on several threads where they are many.
+template <class Body> void elements(const Array& w, Body body) {
+    const auto all = size_t(w.size());
+    call_in_parts(all, 1024, double(all) * 0.5, [&](size_t begin, size_t end) { body(begin, end - begin); });
+}
+
 void sgd(Array w, std::optional<Array> velocity, const Array& g, const Sgd& options) {
     by_dtype("w", w, [&](auto zero) {
         using T = decltype(zero);
         const Sizes shape = shape_of(w);
         T* speed = velocity ? write<T>("velocity", *velocity, shape) : nullptr;
-        call(table<T>().sgd, write<T>("w", w, shape), speed, read<T>("g", g, shape), size_t(w.size()), options);
+        T* const weights = write<T>("w", w, shape);
+        const T* const slopes = read<T>("g", g, shape);
+        elements(w, [&](size_t at, size_t count) {
+            table<T>().sgd(weights + at, speed ? speed + at : nullptr, slopes + at, count, options);
+        });
     });
 }
 
@@ -17,8 +27,12 @@ void adam(Array w, Array m, Array v, const Array& g, const Adam& options) {
     by_dtype("w", w, [&](auto zero) {
         using T = decltype(zero);
         const Sizes shape = shape_of(w);
-        call(table<T>().adam, write<T>("w", w, shape), write<T>("m", m, shape), write<T>("v", v, shape),
-             read<T>("g", g, shape), size_t(w.size()), options);
+        T *const weights = write<T>("w", w, shape), *const first = write<T>("m", m, shape);
+        T* const second = write<T>("v", v, shape);
+        const T* const slopes = read<T>("g", g, shape);
+        elements(w, [&](size_t at, size_t count) {
+            table<T>().adam(weights + at, first + at, second + at, slopes + at, count, options);
+        });
     });
 }
 
@@ -26,8 +40,11 @@ void adagrad(Array w, Array sum, const Array& g, const Adagrad& options) {
     by_dtype("w", w, [&](auto zero) {
         using T = decltype(zero);
         const Sizes shape = shape_of(w);
-        call(table<T>().adagrad, write<T>("w", w, shape), write<T>("sum", sum, shape), read<T>("g", g, shape),
-             size_t(w.size()), options);
+        T *const weights = write<T>("w", w, shape), *const squares = write<T>("sum", sum, shape);
+        const T* const slopes = read<T>("g", g, shape);
+        elements(w, [&](size_t at, size_t count) {
+            table<T>().adagrad(weights + at, squares + at, slopes + at, count, options);
+        });
     });
 }
 

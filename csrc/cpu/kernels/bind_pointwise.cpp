@@ -4,13 +4,21 @@
 namespace ringleader::kernels {
 namespace {
 
+// body(begin, count) for all elements, on several threads where they are many.
+template <class Body> void elements(size_t all, Body body) {
+    call_in_parts(all, 1024, double(all) * 0.5, [&](size_t begin, size_t end) { body(begin, end - begin); });
+}
+
 Array unary(Unary f, const Array& x) {
     return by_dtype("x", x, [&](auto zero) -> Array {
         using T = decltype(zero);
         const Sizes shape = shape_of(x);
         const T* from = read<T>("x", x, shape);
         auto y = make<T>(shape);
-        call(table<T>().unary[size_t(f)], y.mutable_data(), from, size_t(x.size()));
+        T* const to = y.mutable_data();
+        elements(size_t(x.size()), [&](size_t begin, size_t count) {
+            table<T>().unary[size_t(f)](to + begin, from + begin, count);
+        });
         return y;
     });
 }
@@ -21,7 +29,10 @@ Array binary(Binary f, const char* a_name, const Array& a, const char* b_name, c
         const Sizes shape = shape_of(a);
         const T *first = read<T>(a_name, a, shape), *second = read<T>(b_name, b, shape);
         auto y = make<T>(shape);
-        call(table<T>().binary[size_t(f)], y.mutable_data(), first, second, size_t(a.size()));
+        T* const to = y.mutable_data();
+        elements(size_t(a.size()), [&](size_t begin, size_t count) {
+            table<T>().binary[size_t(f)](to + begin, first + begin, second + begin, count);
+        });
         return y;
     });
 }

@@ -19,6 +19,18 @@ template <class T> Addend<T> addend(const std::optional<Array>& add, py::ssize_t
     return {read<T>("add", *add, {m, n}), size_t(n)};
 }
 
+// On several threads by rows or columns, of whichever there are more.
+template <class T> void in_parts(T* c, Matrix<T> a, Matrix<T> b, size_t m, size_t n, size_t k, Addend<T> plus) {
+    const double nanoseconds = double(m) * double(n) * double(k) / (sizeof(T) == sizeof(float) ? 75 : 37);
+    call_in_parts(m >= n ? m : n, 48, nanoseconds, [&](size_t begin, size_t end) {
+        const size_t i = m >= n ? begin : 0, j = m >= n ? 0 : begin, size = end - begin;
+        const Addend<T> more = {plus.at ? plus.at + i * plus.row + j : nullptr, plus.row};
+        const Matrix<T> left = {a.at + ptrdiff_t(i) * a.row, a.row, a.col}, right = {b.at + ptrdiff_t(j) * b.col, b.row, b.col};
+        table<T>().matmul(c + i * n + j, n, left, right, m >= n ? size : m, m >= n ? n : size, k, more,
+                          room<T>(table<T>().matmul_room));
+    });
+}
+
 Array matmul(const Array& a, const Array& b, std::optional<Array> out, const std::optional<Array>& add) {
     return by_dtype("a", a, [&](auto zero) -> Array {
         using T = decltype(zero);
@@ -29,8 +41,7 @@ Array matmul(const Array& a, const Array& b, std::optional<Array> out, const std
         const Addend<T> plus = addend<T>(add, m, n);
         Array c = out ? *out : Array(make<T>({m, n}));
         T* const to = write<T>("out", c, {m, n});
-        call(table<T>().matmul, to, size_t(n), left, right, size_t(m), size_t(n), size_t(k), plus,
-             room<T>(table<T>().matmul_room));
+        in_parts(to, left, right, size_t(m), size_t(n), size_t(k), plus);
         return c;
     });
 }

@@ -102,12 +102,13 @@ template <class T> struct Table {
     void (*max_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
     void (*max_pool2x2_backward)(T* dx, const T* g, const T* x, size_t planes, size_t h, size_t w);
 
-    // No size is 0; log_sums (batch, heads, queries). room: attention_room(s) elements, on a cache line.
+    // Heads begin...end - 1 of the batch * kv_heads of keys. No size is 0; log_sums (batch, heads, queries).
+    // room: attention_room(s) elements, on a cache line.
     void (*attention)(Heads<T> out, T* log_sums, Heads<const T> q, Heads<const T> k, Heads<const T> v,
-                      const Attention& s, T* room);
+                      const Attention& s, size_t begin, size_t end, T* room);
     void (*attention_backward)(Heads<T> dq, Heads<T> dk, Heads<T> dv, Heads<const T> g, Heads<const T> q,
                                Heads<const T> k, Heads<const T> v, Heads<const T> out, const T* log_sums,
-                               const Attention& s, T* room);
+                               const Attention& s, size_t begin, size_t end, T* room);
     size_t (*attention_room)(const Attention& s);
 
     // dweight (entries, cols), zeroed, gets g (rows, cols) added at index (rows,).

@@ -21,7 +21,6 @@ from ringleader.runtime.autograd.functional.attention import (
 from ringleader.runtime.autograd.functional.combining import (
     bmm,
     cat,
-    einsum,
     maximum,
     minimum,
     stack,
@@ -32,6 +31,9 @@ from ringleader.runtime.autograd.functional.convolution import (
     conv2d,
     conv_transpose1d,
     conv_transpose2d,
+)
+from ringleader.runtime.autograd.functional.einsum import (
+    einsum,
 )
 from ringleader.runtime.autograd.functional.linear import (
     embedding,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array, ShapeError
+from ringleader.runtime.autograd.op import Array, ShapeError, is_floating
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
 
@@ -60,7 +60,7 @@ def _mask(attn_mask: Tensor | Array | None) -> tuple[Array | None, Tensor | None
     if attn_mask is None:
         return None, None
     mask = attn_mask if isinstance(attn_mask, Tensor) else Tensor(attn_mask)
-    if mask.dtype.kind not in "bf":
+    if mask.dtype.kind != "b" and not is_floating(mask.dtype):
         raise TypeError(
             f"scaled_dot_product_attention: attn_mask must be boolean or floats, not {mask.dtype}"
         )

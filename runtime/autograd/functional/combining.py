@@ -49,27 +49,3 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
         raise ShapeError(f"bmm: shapes {a.shape} and {b.shape}: they must be (B, m, k) and (B, k, n)")
     return a @ b
-
-
-def einsum(equation: str, *tensors: Tensor) -> Tensor:
-    """Sum of products in Einstein's notation, as ``einsum("bik,bkj->bij", a, b)``; any number of tensors.
-
-    Without "->" the result has the letters that are there once, in alphabetical order. ValueError: an
-    ellipsis, a letter twice in one operand (a diagonal) or in the result. ShapeError: sizes differ.
-    """
-    left, arrow, output = equation.replace(" ", "").partition("->")
-    operands = tuple(left.split(","))
-    if not arrow:
-        letters = left.replace(",", "")
-        output = "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
-    for part in (*operands, output):
-        if part and not (part.isascii() and part.isalpha()):
-            raise ValueError(f"einsum: {equation!r}: {part!r} may have letters only (there is no ellipsis)")
-        if len(set(part)) < len(part):
-            raise ValueError(
-                f"einsum: {equation!r}: {part!r} has a letter twice; diagonals are not supported"
-            )
-    unknown = [c for c in output if c not in left]
-    if unknown:
-        raise ValueError(f"einsum: {equation!r}: {unknown[0]!r} of the result is in no operand")
-    return apply("einsum", *tensors, operands=operands, output=output)

@@ -9,7 +9,7 @@ from ringleader.runtime.autograd.functional.attention import attention
 from ringleader.runtime.autograd.layers.linear import Linear
 from ringleader.runtime.autograd.layers.weighted import uniform
 from ringleader.runtime.autograd.module import Module, Parameter
-from ringleader.runtime.autograd.op import Array, ShapeError
+from ringleader.runtime.autograd.op import Array, ShapeError, is_floating
 from ringleader.runtime.autograd.tensor import Tensor
 
 Mask = Tensor | Array | None
@@ -91,7 +91,7 @@ class MultiheadAttention(Module):
                 raise ShapeError(f"MultiheadAttention: attn_mask has shape {mask.shape}, its first size must be "
                                  f"{n * self.num_heads}")  # fmt: skip
             mask = mask.reshape(n, self.num_heads, *mask.shape[1:])
-        if mask.dtype.kind == "f":
+        if is_floating(mask.dtype):
             return allowed, mask
         if mask.dtype.kind != "b":
             raise TypeError(f"MultiheadAttention: attn_mask must be boolean or floats, not {mask.dtype}")

@@ -150,8 +150,9 @@ class GELU(Unary):
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """1 / (1 + exp(-x)), in a form that cannot overflow."""
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    """1 / (1 + exp(-x)), in a form that cannot overflow and keeps its digits where it is next to 0."""
+    small = xp.exp(-xp.abs(x))
+    return xp.maximum(small, x >= 0) / (1 + small)
 
 
 def _erf(x: Array) -> Array:

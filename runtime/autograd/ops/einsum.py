@@ -32,6 +32,9 @@ class Einsum(Function):
         return tuple(sizes[letter] for letter in self.output)
 
     def contract(self, letters: tuple[str, ...], arrays: tuple[Array, ...], output: str) -> Array:
+        arrays = tuple(
+            a.astype("f4") if a.dtype.kind == "V" else a for a in arrays
+        )  # numpy's has no bfloat16
         return self.xp.einsum(f"{','.join(letters)}->{output}", *arrays, optimize=len(arrays) > 1)
 
     def forward(self, *arrays: Array) -> Array:

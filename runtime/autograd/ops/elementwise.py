@@ -176,9 +176,36 @@ class Cosh(Smooth):
         return self.xp.sinh(x)
 
 
+@op("asinh")
+class Asinh(Smooth):
+    def value(self, x: Array) -> Array:
+        return self.xp.arcsinh(x)
+
+    def slope(self, x: Array) -> Array:
+        return 1 / self.xp.hypot(x, 1)
+
+
+@op("acosh")
+class Acosh(Smooth):
+    def value(self, x: Array) -> Array:
+        return self.xp.arccosh(x)
+
+    def slope(self, x: Array) -> Array:
+        return 1 / (self.xp.sqrt(x - 1) * self.xp.sqrt(x + 1))
+
+
+@op("atanh")
+class Atanh(Smooth):
+    def value(self, x: Array) -> Array:
+        return self.xp.arctanh(x)
+
+    def slope(self, x: Array) -> Array:
+        return 1 / ((1 - x) * (1 + x))
+
+
 @op("erf")
 class Erf(Smooth):
-    """The error function, scipy's (scikit-learn brings it): numpy has none."""
+    """The error function, SciPy's: numpy has none."""
 
     def value(self, x: Array) -> Array:
         from scipy.special import erf  # slow to import, and seldom needed

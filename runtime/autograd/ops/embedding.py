@@ -49,6 +49,7 @@ class Embedding(Function):
         from scipy.sparse import csc_array  # takes a while to import, and only this needs it
 
         count = len(g)
+        g = g.astype(np.result_type(g, np.float32), copy=False)  # SciPy has no 16 bits
         ones, one_each = np.ones(count, g.dtype), np.arange(count + 1)
         pick = csc_array((ones, self.indices.reshape(-1), one_each), shape=(self.table[0], count))
         dw: Array = pick @ g  # (V, M) (M, D)

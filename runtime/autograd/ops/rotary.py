@@ -37,5 +37,6 @@ class Rotary(Function):
         return self._turned(g, self.turn.conj())
 
     def _turned(self, x: Array, turn: Array) -> Array:
-        pairs = self.xp.ascontiguousarray(x).view(turn.dtype)
-        return (pairs * turn).view(x.dtype)
+        real = turn.real.dtype  # float32 for 16 bits, which have no complex numbers
+        pairs = self.xp.ascontiguousarray(x, real).view(turn.dtype)
+        return (pairs * turn).view(real)

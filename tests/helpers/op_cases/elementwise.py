@@ -68,9 +68,10 @@ CASES: list[Case] = [
     ("power", {}, [positive(2, 3), normal(3)]), ("power", {}, [positive(), normal(2)]),
     ("power", {}, [positive(0, 3), normal(3)]), ("power", {}, [strided(positive(3, 2)), strided(normal(3, 2))]),
     *(case for name in ("neg", "exp", "expm1", "tanh", "sigmoid", "square", "sin", "cos", "atan", "sinh", "cosh",
-                        "erf", "clone") for case in unary(name)),
+                        "asinh", "erf", "clone") for case in unary(name)),
     *(case for name in ("log", "log1p", "log2", "sqrt", "rsqrt") for case in unary(name, positive)),
-    *(case for name in ("tan", "asin", "acos") for case in unary(name, inside)),
+    *(case for name in ("tan", "asin", "acos", "atanh") for case in unary(name, inside)),
+    *unary("acosh", lambda *shape: 1 + positive(*shape)),
     *(case for name in ("relu", "abs", "sign", "floor", "ceil", "round") for case in unary(name, distinct)),
     *(case for e in (0, 1, 2, 3, -1, 0.5, -1.5) for case in unary("pow", positive, exponent=e)),
 ]  # fmt: skip

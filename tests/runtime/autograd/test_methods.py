@@ -17,6 +17,7 @@ from ringleader.runtime.autograd import (
     bmm,
     cat,
     einsum,
+    gradcheck,
     maximum,
     minimum,
     pad,
@@ -27,6 +28,31 @@ from ringleader.runtime.autograd import (
 
 def x(*shape: int) -> Tensor:
     return Tensor(normal(*shape), requires_grad=True)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("widths", [(1, 2), (0, 3, 1, 0), (2, 2, 0, 2), ()])
+def test_pad_with_what_is_there_is_numpys(mode: Any, widths: tuple[int, ...]) -> None:
+    a, other_names = normal(2, 3, 4), {"replicate": "edge", "circular": "wrap"}
+    pairs = [(0, 0)] * (3 - len(widths) // 2) + [
+        (widths[i], widths[i + 1]) for i in range(0, len(widths), 2)
+    ][::-1]
+    np.testing.assert_array_equal(
+        pad(Tensor(a), widths, mode).data, np.pad(a, pairs, other_names.get(mode, mode))
+    )
+    gradcheck(lambda t: pad(t, widths, mode), a)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [("...ij,...jk->...ik", [(2, 1, 2, 3), (3, 3, 2)]), ("...i,i", [(2, 3), (3,)]), ("...ii->...i", [(2, 3, 3)]),
+     ("iji->j", [(3, 2, 3)]), ("b...,b...->...", [(2, 3), (2, 1)]), ("...->...", [(0, 2)])],
+)  # fmt: skip
+def test_einsum_is_numpys(equation: str, shapes: list[tuple[int, ...]]) -> None:
+    given_arrays = [normal(*shape) for shape in shapes]
+    got = einsum(equation, *map(Tensor, given_arrays))
+    np.testing.assert_allclose(got.data, np.einsum(equation, *given_arrays), rtol=1e-12, atol=1e-12)
+    gradcheck(lambda *t: einsum(equation, *t), *given_arrays)
 
 
 @st.composite
@@ -175,12 +201,28 @@ REFUSED: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: pad(x(2), (1, -1)), ValueError, r"pad: widths .*must not be negative"),
     (lambda: pad(x(2), (1,)), ValueError, r"pad: \(1,\) has an odd number"),
     (lambda: pad(x(2), (1, 1, 1, 1)), ShapeError, r"pad: shape \(2,\): widths for 2 axes"),
-    (lambda: pad(x(2), (1, 1), "mirror"), ValueError, r"pad: unknown mode 'mirror'; known: constant"),
+    (
+        lambda: pad(x(2), (1, 1), "mirror"),
+        ValueError,
+        r"pad: unknown mode 'mirror'; known: constant, reflect",
+    ),
+    (lambda: pad(x(2), (1, -1), "circular"), ValueError, r"pad: widths .*must not be negative"),
+    (
+        lambda: pad(x(3, 2), (2, 0), "reflect"),
+        ShapeError,
+        r"pad: shape \(3, 2\): reflect by \(2, 0\) along axis 1 of",
+    ),
+    (lambda: pad(x(2), (0, 3), "circular"), ShapeError, r"circular by \(0, 3\) along axis 0 of size 2"),
+    (lambda: pad(x(0), (0, 1), "replicate"), ShapeError, r"replicate by \(0, 1\) along axis 0 of size 0"),
     (lambda: x() @ x(2), ShapeError, r"matmul: shapes \(\) and \(2,\): both operands need at least 1 axis"),
     (lambda: x(2) @ x(3, 2), ShapeError, r"matmul: .*the inner sizes 2 and 3 differ"),
     (lambda: bmm(x(1, 2, 3), x(2, 3, 4)), ShapeError, r"bmm: shapes \(1, 2, 3\) and \(2, 3, 4\)"),
-    (lambda: einsum("...i,i", x(2), x(2)), ValueError, r"einsum: .*there is no ellipsis"),
-    (lambda: einsum("ii->i", x(2, 2)), ValueError, r"einsum: .*'ii' has a letter twice; diagonals"),
+    (lambda: einsum("i.,i", x(2), x(2)), ValueError, r"einsum: .*'i.' may have letters, and ... once"),
+    (lambda: einsum("...i...", x(2)), ValueError, r"einsum: .*may have letters, and ... once"),
+    (lambda: einsum("i->ii", x(2)), ValueError, r"einsum: 'i->ii': the result has a letter twice"),
+    (lambda: einsum("ii->i", x(2, 3)), ShapeError, r"einsum: shape \(2, 3\): the axes 'i' of 'ii' differ"),
+    (lambda: einsum("...ij", x(2)), ShapeError, r"einsum: shapes .* do not have the axes of \['...ij'\]"),
+    (lambda: einsum("...i,...i", x(2, 3), x(3, 3)), ShapeError, r"einsum: .* has sizes 2 and 3"),
     (lambda: einsum("i->j", x(2)), ValueError, r"einsum: 'i->j': 'j' of the result is in no operand"),
     (lambda: einsum("i,i", x(2)), ValueError, r"einsum: 2 operands are written, 1 given"),
     (lambda: einsum("ij", x(2)), ShapeError, r"einsum: shape \(2,\): 'ij' are not its axes"),

@@ -47,13 +47,16 @@ def train(mixed: MixedPrecision, model: Module, count: int) -> list[float]:
     return losses
 
 
-def test_float16_learns_what_float32_learns() -> None:
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_learn_what_float32_learns(dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
     plain, model = network(), network()
     optimizer, mixed = (
         Adam(plain.parameters(), 0.05),
-        MixedPrecision(model, Adam(model.parameters(), 0.05), "float16"),
+        MixedPrecision(model, Adam(model.parameters(), 0.05), dtype),
     )
-    assert all(p.dtype == np.float16 for p in model.parameters())
+    assert all(p.dtype == dtype for p in model.parameters())
     assert all(p.dtype == np.float32 for p in mixed.optimizer.params)
     losses = train(mixed, model, 60)
     x, labels = batch(np.float32)
@@ -65,8 +68,8 @@ def test_float16_learns_what_float32_learns() -> None:
     assert losses[0] > 0.9 and losses[-1] < 0.1
     assert losses[-1] == pytest.approx(loss.item(), abs=0.02)
     for name, p in model.named_parameters():
-        assert p.grad is not None and p.grad.dtype == np.float16
-        np.testing.assert_array_equal(p.data, mixed.masters[name].data.astype(np.float16))
+        assert p.grad is not None and p.grad.dtype == dtype
+        np.testing.assert_array_equal(p.data, mixed.masters[name].data.astype(dtype))
 
 
 class One(Module):

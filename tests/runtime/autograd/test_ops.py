@@ -55,6 +55,22 @@ def test_shape_rule_and_dtype(case: Case, dtype: Any) -> None:
         assert (tensor.grad.shape, tensor.grad.dtype) == (tensor.shape, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_sixteen_bits(case: Case, dtype: str) -> None:
+    """The dtype stays, of the gradients too, and the values are those of 64 bits but for rounding."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="it has bfloat16")
+    name, options, arrays = case
+    tensors = [Tensor(a.astype(dtype), requires_grad=True) for a in arrays]
+    out = apply(name, *tensors, **options)
+    assert out.dtype == dtype
+    out.backward(np.ones(out.shape, dtype))
+    assert all(t.grad is not None and t.grad.dtype == dtype for t in tensors)
+    wide = apply(name, *(Tensor(t.data.astype(np.float64)) for t in tensors), **options)
+    np.testing.assert_allclose(out.data.astype(np.float64), wide.data, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_inputs_are_left_alone_and_the_gradient_is_not_shared(case: Case) -> None:
     name, options, arrays = case
@@ -150,8 +166,18 @@ def test_empty_batch() -> None:
 
 
 def test_sigmoid_does_not_overflow() -> None:
-    with np.errstate(all="raise"):
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
         np.testing.assert_array_equal(Tensor([-1e4, 0, 1e4]).sigmoid().data, [0, 0.5, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_sigmoid_keeps_its_digits_next_to_0(dtype: str) -> None:
+    """So that x sigmoid(x), and the gradient of a loss far on the right side, are not 0 before they must be."""
+    x = np.linspace(-9 if dtype == "float16" else -80, 0, 50).astype(dtype)
+    e = np.exp(x.astype(np.float64))
+    rtol = 20 * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(Tensor(x).sigmoid().data, e / (1 + e), rtol=rtol)
+    np.testing.assert_allclose(apply("silu", Tensor(x)).data, x * e / (1 + e), rtol=rtol)
 
 
 SHAPE_ERRORS: list[tuple[Callable[[], Any], str]] = [

@@ -32,7 +32,7 @@ def same(ours: Callable[..., Any], theirs: Callable[..., Any], *arrays: Array) -
 
 SPECIAL = np.array([-2.5, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5, 30.0])
 UNARY = ["exp", "expm1", "square", "abs", "sign", "floor", "ceil", "round", "sin", "cos", "tan", "atan", "sinh", "cosh",
-         "tanh", "erf", "sigmoid", "relu", "clone"]  # fmt: skip
+         "asinh", "tanh", "erf", "sigmoid", "relu", "clone"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -48,10 +48,14 @@ def test_unary_of_positive_numbers(name: str) -> None:
     same(call, call, np.concatenate([positive(20), [1e-300, 1e300, 1.0]]))
 
 
-@pytest.mark.parametrize("name", ["asin", "acos"])
+@pytest.mark.parametrize("name", ["asin", "acos", "atanh"])
 def test_unary_of_small_numbers(name: str) -> None:
     call = lambda t: getattr(t, name)()  # noqa: E731
     same(call, call, np.array([-0.999999, -0.5, 0, 0.3, 0.999]))
+
+
+def test_acosh() -> None:
+    same(lambda t: t.acosh(), lambda t: t.acosh(), np.array([1.000001, 1.5, 7, 1e300]))
 
 
 def test_binary_with_ties_and_zeros() -> None:
@@ -214,6 +218,13 @@ def test_combining() -> None:
         same(lambda t: pad(t, widths, value=2.5), lambda t: torch.nn.functional.pad(t, widths, value=2.5), a)  # noqa: B023
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize(("shape", "widths"), [((2, 3, 4), (1, 2)), ((2, 3, 4), (0, 3)), ((2, 1, 4, 3), (2, 0, 1, 3)),
+                                               ((2, 2, 2, 2), (1, 1, 1, 1)), ((2, 1, 3, 1), (0, 0, 2, 1))])  # fmt: skip
+def test_pad_with_what_is_there(shape: tuple[int, ...], widths: tuple[int, ...], mode: str) -> None:
+    same(lambda t: pad(t, widths, mode), lambda t: torch.nn.functional.pad(t, widths, mode), normal(*shape))
+
+
 @pytest.mark.parametrize("shapes", [((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (5, 3, 2)), ((4, 5, 2, 3), (3,)),
                                     ((4, 1, 2, 3), (5, 3, 2)), ((2, 0), (0, 3))])  # fmt: skip
 def test_matmul(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
@@ -236,6 +247,20 @@ def test_einsum(data: st.DataObject) -> None:
     same(lambda *t: einsum(equation, *t), lambda *t: torch.einsum(equation, *t), *arrays)
 
 
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [("...ij,...jk->...ik", [(2, 3, 4), (2, 4, 5)]), ("...ij,jk", [(3, 1, 2, 3, 4), (4, 5)]),
+     ("...i,...i->...", [(2, 1, 3), (4, 3)]), ("b...,b...->...", [(2, 3), (2, 1)]), ("...->...", [(2, 3)]),
+     ("...,i->i...", [(), (3,)]), ("...ii->...i", [(2, 3, 3)]), ("ii", [(3, 3)]), ("iji->ij", [(3, 2, 3)]),
+     ("iii->i", [(2, 2, 2)]), ("jii,kj->ik", [(2, 3, 3), (4, 2)]), ("i...i->...", [(2, 3, 2)])],
+)  # fmt: skip
+def test_einsum_of_axes_without_letters_and_of_diagonals(
+    equation: str, shapes: list[tuple[int, ...]]
+) -> None:
+    arrays = [normal(*shape) for shape in shapes]
+    same(lambda *t: einsum(equation, *t), lambda *t: torch.einsum(equation, *t), *arrays)
+
+
 def test_einsum_without_an_arrow() -> None:
     same(
         lambda a, b: einsum("kj, ik", a, b),
@@ -248,7 +273,8 @@ def test_einsum_without_an_arrow() -> None:
 def test_comparisons() -> None:
     a, b = distinct(2, 3), distinct(2, 3)[:, ::-1]
     for compare in (lambda x, y: x < y, lambda x, y: x <= y, lambda x, y: x > y, lambda x, y: x >= y,
-                    lambda x, y: x == y, lambda x, y: x != y, lambda x, y: ~((x > y) | (x < 0)) & (y > 0)):  # fmt: skip
+                    lambda x, y: x == y, lambda x, y: x != y, lambda x, y: ~((x > y) | (x < 0)) & (y > 0),
+                    lambda x, y: (x > 0) ^ (y > x)):  # fmt: skip
         got, wanted = compare(Tensor(a), Tensor(b)), compare(torch.tensor(a), torch.tensor(b.copy()))
         assert got.dtype == bool and not got.requires_grad
         np.testing.assert_array_equal(got.data, wanted.numpy())
