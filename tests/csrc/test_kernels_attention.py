@@ -3,11 +3,8 @@
 test_kernels.py runs this file on every level of the processor.
 """
 
-import os
-
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 kernels = pytest.importorskip("ringleader.csrc.cpu._kernels", reason="the kernels are not built")
 
@@ -110,17 +107,6 @@ def test_large_scores_do_not_overflow():
     out, log_sums = kernels.attention(x, x, x, 1.0)
     np.testing.assert_array_equal(out, x)
     np.testing.assert_array_equal(log_sums, [[[9e4, 9e4]]])
-
-
-def test_threads_share_the_heads_and_change_no_bit():
-    q, k, v, g = (a.astype(np.float32) for a in problem((2, 5, 2, 120, 130, 32, 32)))
-    results, before = [], len(os.listdir("/proc/self/task"))
-    for threads in (1, 3):
-        with threadpool_limits(threads, user_api="openmp"):
-            results.append(both(q, k, v, g, 0.2, True))
-    for one, several in zip(*results):
-        np.testing.assert_array_equal(one, several)
-    assert len(os.listdir("/proc/self/task")) >= before + 2
 
 
 def test_refusals():

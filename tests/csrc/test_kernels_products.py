@@ -177,17 +177,20 @@ def test_steps_that_do_not_fit_are_refused():
 @needs_kernels
 @pytest.mark.skipif("RINGLEADER_CPU" in os.environ, reason="of the fastest level only")
 def test_threads_share_the_work_and_change_no_bit():
-    """Rows of a product, or its columns; the sequences of a layer; elements of a function and an update."""
+    """Rows of a product, or its columns; the sequences of a layer; heads; elements of a function and an update."""
     rng = np.random.default_rng(0)
     tall, square, wide = (
         rng.standard_normal(shape, np.float32) for shape in ((1001, 300), (300, 300), (300, 1001))
     )
+    heads = rng.standard_normal((2, 5, 150, 32), np.float32)
     layers = {layer: inputs_of(layer, 20, 61, 64, 128, np.float32) for layer in LAYERS}
 
     def results(threads):
         with threadpool_limits(threads, user_api="openmp"):
             found = [kernels.matmul(tall, square, add=square[0]), kernels.matmul(square, wide)]
             found += [kernels.tanh(wide), kernels.gelu_backward(tall, tall)]
+            found += kernels.attention(heads, heads, heads, 0.2, causal=True)
+            found += kernels.attention_backward(heads, heads, heads, heads, *found[-2:], 0.2, causal=True)
             found.append(tall.copy())
             kernels.sgd(found[-1], None, tall, lr=0.5)
             for layer, arrays in layers.items():
