@@ -33,6 +33,9 @@ struct Adagrad { double lr, eps, weight_decay; };
 template <class T> struct Table {
     void (*unary[unary_count])(T* y, const T* x, size_t count);
     void (*binary[binary_count])(T* y, const T* a, const T* b, size_t count);
+    // alpha tanh(beta x); alpha is not 0.
+    void (*scaled_tanh)(T* y, const T* x, size_t count, T alpha, T beta);
+    void (*scaled_tanh_backward)(T* dx, const T* g, const T* y, size_t count, T alpha, T beta);
 
     // Along the last axis: x (rows, cols).
     void (*softmax)(T* y, const T* x, size_t rows, size_t cols);
@@ -70,12 +73,12 @@ template <class T> struct Table {
     // scratch: as many T as conv_scratch says, all zero.
     void (*conv2d)(T* y, const T* x, const T* weight, const T* bias, const Convolution& shape, T* scratch);
     void (*conv2d_backward_data)(T* dx, const T* g, const T* weight, const Convolution& shape, T* scratch);
-    void (*conv2d_backward_weight)(T* dweight, const T* g, const T* x, const Convolution& shape, T* scratch);
-    // Windows of 2 x 2 with stride 2; x (planes, h, w) -> (planes, h / 2, w / 2).
+    void (*conv2d_backward_weight)(T* dweight, T* dbias, const T* g, const T* x, const Convolution& shape, T* scratch);
+    // Windows of 2 x 2 with stride 2; x (planes, h, w) -> (planes, h / 2, w / 2). winner: 0 to 3, row by row.
     void (*avg_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
     void (*avg_pool2x2_backward)(T* dx, const T* g, size_t planes, size_t h, size_t w);
-    void (*max_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
-    void (*max_pool2x2_backward)(T* dx, const T* g, const T* x, size_t planes, size_t h, size_t w);
+    void (*max_pool2x2)(T* y, uint8_t* winner, const T* x, size_t planes, size_t h, size_t w);
+    void (*max_pool2x2_backward)(T* dx, const T* g, const uint8_t* winner, size_t planes, size_t h, size_t w);
 
     // dweight (entries, cols), zeroed, gets g (rows, cols) added at index (rows,).
     void (*embedding_backward)(T* dweight, const T* g, const int64_t* index, size_t rows, size_t cols);

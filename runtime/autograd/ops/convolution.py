@@ -100,7 +100,8 @@ class Direct(Convolution):
     """x (N, C, *S), weight (O, C / groups, *K), optionally bias (O,) -> (N, O, *P).
 
     P = (S + 2 padding - dilation (K - 1) - 1) // stride + 1. Padding "valid" is none; "same", with stride 1,
-    makes P = S, and is one more after the image than before it where it is odd.
+    makes P = S, and is one more after the image than before it where it is odd. Where the one window is the
+    whole image, nothing is unrolled: the columns are the images as they lie, (N, C K).
     """
 
     def shape(self, x: Shape, weight: Shape, *bias: Shape) -> Shape:
@@ -116,22 +117,45 @@ class Direct(Convolution):
         self.windows = Windows(kernel, self.stride, self.dilation, before, x[2:], out)
         return (x[0], weight[0], *out)
 
+    @property
+    def whole(self) -> bool:
+        return self.groups == 1 and self.windows.kernel == self.windows.image and not self.windows.clipped()
+
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
-        self.weight, self.columns = weight, self.unroll(x)
-        rows = self.matrix(weight) @ self.columns  # (G, O / G, C / G K) (G, C / G K, N P)
-        if bias:
-            rows += bias[0].reshape(*rows.shape[:2], 1)
-        if len(self.needs) > 1 and not self.needs[1]:
-            del self.columns
-        return self.grid(rows)
+        self.weight = weight
+        if self.whole:
+            columns = x.reshape(len(x), prod(x.shape[1:]))
+            y = columns @ self.matrix(weight)[0].T  # (N, C K) (C K, O)
+            if bias:
+                y += bias[0]
+            y = y.reshape(*y.shape, *self.windows.out)
+        else:
+            columns = self.unroll(x)
+            rows = self.matrix(weight) @ columns  # (G, O / G, C / G K) (G, C / G K, N P)
+            if bias:
+                rows += bias[0].reshape(*rows.shape[:2], 1)
+            y = self.grid(rows)
+        self.columns = columns if self.needs[1] else None
+        return y
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:
+        if self.whole:
+            return self._backward_whole(g.reshape(g.shape[:2]))
         rows, dx, dw = self.rows(g), None, None
         if self.needs[0]:
             dx = self.roll(self.matrix(self.weight).swapaxes(1, 2) @ rows)
         if self.needs[1]:
             dw = (rows @ self.columns.swapaxes(1, 2)).reshape(self.weight.shape)
         return (dx, dw, rows.sum(axis=2).reshape(-1)) if len(self.needs) == 3 else (dx, dw)
+
+    def _backward_whole(self, g: Array) -> tuple[Array | None, ...]:
+        """g (N, O)."""
+        dx = dw = None
+        if self.needs[0]:
+            dx = (g @ self.matrix(self.weight)[0]).reshape(len(g), *self.weight.shape[1:])
+        if self.needs[1]:
+            dw = (g.T @ self.columns).reshape(self.weight.shape)
+        return (dx, dw, g.sum(axis=0)) if len(self.needs) == 3 else (dx, dw)
 
 
 @dataclass(eq=False)
