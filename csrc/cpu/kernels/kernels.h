@@ -87,12 +87,16 @@ template <class T> struct Table {
 inline size_t norm_scratch(size_t cols) { return 2 * cols; }
 
 constexpr size_t slack = 64;         // elements by which a block of the widest vectors may pass an end
-constexpr size_t weight_batch = 8;  // images whose gradients of weights are summed in registers
+// Images whose gradients of weights are summed in registers: so many that what a tile reads stays in the first cache.
+inline size_t weight_batch(const Convolution& s) {
+    const size_t images = 8192 / (5 * s.rows() * s.pitch() + 1);
+    return images < 1 ? 1 : images > 8 ? 8 : images;
+}
 struct ConvolutionScratch { size_t forward, data, weight; };
 inline ConvolutionScratch conv_scratch(const Convolution& s) {
     const size_t plane = s.rows() * s.pitch(), margin = s.kh * s.pitch(), both = s.c * plane + s.o * (plane + slack);
     return {both + 2 * slack, s.o * (plane + margin) + s.c * (plane + slack) + s.o * s.taps() + 2 * slack,
-            weight_batch * (both + slack) + slack};
+            weight_batch(s) * (both + slack) + slack};
 }
 
 template <class T> const Table<T>& table();
