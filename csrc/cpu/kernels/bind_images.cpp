@@ -30,7 +30,7 @@ Array conv2d(const Array& x, const Array& weight, const std::optional<Array>& bi
         const T *from = read<T>("x", x, shape_of(x)), *w = read<T>("weight", weight, shape_of(weight));
         const T* shift = read<T>("bias", bias, {weight.shape(0)});
         auto y = make<T>(output_of(s));
-        std::vector<T> scratch(conv_scratch(s).forward);
+        Scratch<T> scratch(conv_scratch(s).forward);
         call(table<T>().conv2d, y.mutable_data(), from, w, shift, s, scratch.data());
         return y;
     });
@@ -42,7 +42,7 @@ Array conv2d_backward_data(const Array& g, const Array& weight, const Sizes& x_s
         const Convolution s = convolution(x_shape, shape_of(weight), padding);
         const T *up = read<T>("g", g, output_of(s)), *w = read<T>("weight", weight, shape_of(weight));
         auto dx = make<T>(x_shape);
-        std::vector<T> scratch(conv_scratch(s).data);
+        Scratch<T> scratch(conv_scratch(s).data);
         call(table<T>().conv2d_backward_data, dx.mutable_data(), up, w, s, scratch.data());
         return dx;
     });
@@ -54,7 +54,7 @@ py::tuple conv2d_backward_weight(const Array& g, const Array& x, const Sizes& we
         const Convolution s = convolution(shape_of(x), weight_shape, padding);
         const T *up = read<T>("g", g, output_of(s)), *from = read<T>("x", x, shape_of(x));
         auto dweight = zeros<T>(weight_shape), dbias = zeros<T>({weight_shape[0]});
-        std::vector<T> scratch(conv_scratch(s).weight);
+        Scratch<T> scratch(conv_scratch(s).weight);
         call(table<T>().conv2d_backward_weight, dweight.mutable_data(), dbias.mutable_data(), up, from, s, scratch.data());
         return py::make_tuple(dweight, dbias);
     });

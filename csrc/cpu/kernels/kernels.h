@@ -22,6 +22,7 @@ struct Convolution {
     size_t pitch() const { return w + 2 * pw; }
     size_t oh() const { return rows() - kh + 1; }
     size_t ow() const { return pitch() - kw + 1; }
+    size_t plane() const { return (rows() * pitch() + 15) / 16 * 16; }  // in scratch: whole vectors, all aligned
     size_t taps() const { return c * kh * kw; }
 };
 
@@ -70,7 +71,7 @@ template <class T> struct Table {
     void (*adam)(T* w, T* m, T* v, const T* g, size_t count, const Adam& options);
     void (*adagrad)(T* w, T* sum, const T* g, size_t count, const Adagrad& options);
 
-    // scratch: as many T as conv_scratch says, all zero.
+    // scratch: as many T as conv_scratch says, all zero, best at a multiple of 64 bytes.
     void (*conv2d)(T* y, const T* x, const T* weight, const T* bias, const Convolution& shape, T* scratch);
     void (*conv2d_backward_data)(T* dx, const T* g, const T* weight, const Convolution& shape, T* scratch);
     void (*conv2d_backward_weight)(T* dweight, T* dbias, const T* g, const T* x, const Convolution& shape, T* scratch);
@@ -94,7 +95,7 @@ inline size_t weight_batch(const Convolution& s) {
 }
 struct ConvolutionScratch { size_t forward, data, weight; };
 inline ConvolutionScratch conv_scratch(const Convolution& s) {
-    const size_t plane = s.rows() * s.pitch(), margin = s.kh * s.pitch(), both = s.c * plane + s.o * (plane + slack);
+    const size_t plane = s.plane(), margin = s.kh * s.pitch(), both = s.c * plane + s.o * (plane + slack);
     return {both + 2 * slack, s.o * (plane + margin) + s.c * (plane + slack) + s.o * s.taps() + 2 * slack,
             weight_batch(s) * (both + slack) + slack};
 }

@@ -28,6 +28,7 @@ class Convolution(Function):
     dilation: Shape
     groups: int
     windows: Windows = field(init=False, repr=False)
+    weight_shape: Shape = field(init=False, repr=False)
 
     def check(self, x: Shape, weight: Shape, bias: tuple[Shape, ...], channels: str, features: int) -> None:
         """Refuse ranks, options, and a bias that is not (features,)."""
@@ -114,7 +115,10 @@ class Direct(Convolution):
         out = window_counts(kernel, self.stride, self.dilation, both, x[2:])
         if min(out) < 1:
             raise self.refuse("the kernel is larger than the padded image", x, weight)
-        self.windows = Windows(kernel, self.stride, self.dilation, before, x[2:], out)
+        self.windows, self.weight_shape = (
+            Windows(kernel, self.stride, self.dilation, before, x[2:], out),
+            weight,
+        )
         return (x[0], weight[0], *out)
 
     @property
@@ -122,7 +126,7 @@ class Direct(Convolution):
         return self.groups == 1 and self.windows.kernel == self.windows.image and not self.windows.clipped()
 
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
-        self.weight = weight
+        self.weight = weight if self.needs[0] else None
         if self.whole:
             columns = x.reshape(len(x), prod(x.shape[1:]))
             y = columns @ self.matrix(weight)[0].T  # (N, C K) (C K, O)
@@ -145,16 +149,16 @@ class Direct(Convolution):
         if self.needs[0]:
             dx = self.roll(self.matrix(self.weight).swapaxes(1, 2) @ rows)
         if self.needs[1]:
-            dw = (rows @ self.columns.swapaxes(1, 2)).reshape(self.weight.shape)
+            dw = (rows @ self.columns.swapaxes(1, 2)).reshape(self.weight_shape)
         return (dx, dw, rows.sum(axis=2).reshape(-1)) if len(self.needs) == 3 else (dx, dw)
 
     def _backward_whole(self, g: Array) -> tuple[Array | None, ...]:
         """g (N, O)."""
         dx = dw = None
         if self.needs[0]:
-            dx = (g @ self.matrix(self.weight)[0]).reshape(len(g), *self.weight.shape[1:])
+            dx = (g @ self.matrix(self.weight)[0]).reshape(len(g), *self.weight_shape[1:])
         if self.needs[1]:
-            dw = (g.T @ self.columns).reshape(self.weight.shape)
+            dw = (g.T @ self.columns).reshape(self.weight_shape)
         return (dx, dw, g.sum(axis=0)) if len(self.needs) == 3 else (dx, dw)
 
 
@@ -184,10 +188,11 @@ class Transposed(Convolution):
         if min(x[2:]) < 1 or min(image) < 1:
             raise self.refuse(f"padding {self.padding} leaves nothing of the image", x, weight)
         self.windows = Windows(weight[2:], self.stride, self.dilation, self.padding, image, x[2:])
+        self.weight_shape = weight
         return (x[0], features, *image)
 
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
-        self.x, self.weight = x, weight
+        self.x, self.weight = x if self.needs[1] else None, weight if self.needs[0] else None
         image = self.roll(self.matrix(weight).swapaxes(1, 2) @ self.rows(x))
         if bias:
             image += bias[0].reshape(-1, *(1 for _ in self.stride))
@@ -198,7 +203,7 @@ class Transposed(Convolution):
         if self.needs[0]:
             dx = self.grid(self.matrix(self.weight) @ columns)
         if self.needs[1]:
-            dw = (self.rows(self.x) @ columns.swapaxes(1, 2)).reshape(self.weight.shape)
+            dw = (self.rows(self.x) @ columns.swapaxes(1, 2)).reshape(self.weight_shape)
         return (dx, dw, g.sum(axis=(0, *range(2, g.ndim)))) if len(self.needs) == 3 else (dx, dw)
 
 

@@ -17,19 +17,18 @@ class NativeConv2d(Conv2d):
 
     direct = False  # forward went to the kernel, and backward has to
 
-    def suits(self, weight: Array) -> bool:
+    def suits(self) -> bool:
         """Is this a convolution that the kernels do, and do fast?"""
         w, one = self.windows, (1, 1)
         out = tuple(size + 2 * before - k + 1 for size, before, k in zip(w.image, w.before, w.kernel))
         plain = (self.groups, w.stride, w.dilation, w.out) == (1, one, one, out)
-        return plain and max(weight.shape[:2]) <= MOST_CHANNELS and not self.whole
+        return plain and max(self.weight_shape[:2]) <= MOST_CHANNELS and not self.whole
 
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
-        self.direct = self.suits(weight) and takes(x, weight, *bias)
+        self.direct = self.suits() and takes(x, weight, *bias)
         if not self.direct:
             return super().forward(x, weight, *bias)
-        self.x = x if self.needs[1] else None
-        self.weight = weight
+        self.x, self.weight = x if self.needs[1] else None, weight if self.needs[0] else None
         return KERNELS.conv2d(x, weight, bias[0] if bias else None, self.windows.before)
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:
@@ -38,10 +37,10 @@ class NativeConv2d(Conv2d):
         g = np.require(g, requirements="CA")
         pad, dx, dw, db = self.windows.before, None, None, None
         if self.needs[0]:
-            x_shape = (len(g), self.weight.shape[1], *self.windows.image)
+            x_shape = (len(g), self.weight_shape[1], *self.windows.image)
             dx = KERNELS.conv2d_backward_data(g, self.weight, x_shape, pad)
         if self.needs[1]:
-            dw, db = KERNELS.conv2d_backward_weight(g, self.x, self.weight.shape, pad)
+            dw, db = KERNELS.conv2d_backward_weight(g, self.x, self.weight_shape, pad)
         if len(self.needs) == 2:
             return dx, dw
         return dx, dw, g.sum(axis=(0, 2, 3)) if db is None else db
