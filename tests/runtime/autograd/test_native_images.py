@@ -81,7 +81,7 @@ def test_gradients_that_are_not_needed(needs: Any, dtype: Any) -> None:
 
 
 OTHERS: list[tuple[dict[str, Any], int, int]] = [  # options, channels of x, of y
-    ({"stride": (2, 1)}, 2, 3), ({"dilation": (1, 2)}, 2, 3), ({"groups": 2}, 2, 4), ({}, 65, 2), ({}, 2, 65),
+    ({"stride": (2, 1)}, 2, 3), ({"dilation": (1, 2)}, 2, 3), ({"groups": 2}, 2, 4), ({}, 33, 2), ({}, 2, 33),
 ]  # fmt: skip
 
 
@@ -92,6 +92,14 @@ def test_other_convolutions_go_to_numpy(options: Any, c: int, o: int) -> None:
     for mine, other in zip(run(node, arrays), run(Conv2d(**options), arrays)):
         np.testing.assert_array_equal(mine, other)
     assert not node.direct
+
+
+def test_many_channels_are_direct_only_in_large_outputs() -> None:
+    for c, size, direct in [(32, 8, True), (33, 8, False), (33, 9, True), (64, 9, True), (65, 9, False)]:
+        for shapes in [((1, c, size, size), (1, c, 3, 3)), ((1, 1, size, size), (c, 1, 3, 3))]:
+            node = NativeConv2d()
+            run(node, [normal(*shape) for shape in shapes])
+            assert node.direct == direct
 
 
 @pytest.mark.parametrize("way", [strided, lambda x: x.astype(np.float16), lambda x: x[:, :, ::-1]])
