@@ -27,7 +27,8 @@ class NativeConv2d(Conv2d):
         out = tuple(size + 2 * before - k + 1 for size, before, k in zip(w.image, w.before, w.kernel))
         plain = (self.groups, w.stride, w.dilation, w.out) == (1, one, one, out)
         most = MOST_CHANNELS if prod(out) >= PIXELS else MOST_IN_SMALL
-        return plain and max(self.weight_shape[:2]) <= most and not self.whole
+        o, c = self.weight_shape[:2]
+        return plain and not self.whole and min(o, c) > 0 and max(o, c) <= most
 
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
         self.direct = self.suits() and takes(x, weight, *bias)

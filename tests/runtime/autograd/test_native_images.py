@@ -81,7 +81,8 @@ def test_gradients_that_are_not_needed(needs: Any, dtype: Any) -> None:
 
 
 OTHERS: list[tuple[dict[str, Any], int, int]] = [  # options, channels of x, of y
-    ({"stride": (2, 1)}, 2, 3), ({"dilation": (1, 2)}, 2, 3), ({"groups": 2}, 2, 4), ({}, 33, 2), ({}, 2, 33),
+    ({"stride": (2, 1)}, 2, 3), ({"dilation": (1, 2)}, 2, 3), ({"groups": 2}, 2, 4), ({}, 33, 2), ({}, 2, 33), ({}, 0, 2),
+    ({}, 2, 0),
 ]  # fmt: skip
 
 
