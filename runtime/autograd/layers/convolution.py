@@ -11,7 +11,7 @@ from ringleader.runtime.autograd.functional.sizes import sizes
 from ringleader.runtime.autograd.layers.weighted import Weighted
 from ringleader.runtime.autograd.tensor import Tensor
 
-Each = TypeVar("Each", tuple[int], tuple[int, int])  # one number for each axis of an image
+Each = TypeVar("Each", bound=tuple[int, ...])  # one number for each axis of an image
 
 
 class Convolution(Weighted, Generic[Each]):

@@ -139,7 +139,7 @@ class Direct(Convolution):
             if bias:
                 rows += bias[0].reshape(*rows.shape[:2], 1)
             y = self.grid(rows)
-        self.columns = columns if self.needs[1] else None
+        self.columns: Array = columns if self.needs[1] else None
         return y
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:

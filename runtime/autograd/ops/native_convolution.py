@@ -40,7 +40,7 @@ class NativeConv2d(Conv2d):
     def backward(self, g: Array) -> tuple[Array | None, ...]:
         if not self.direct:
             return super().backward(g)
-        g = np.require(g, requirements="CA")
+        g = np.require(g, requirements=("C", "A"))
         pad, dx, dw, db = self.windows.before, None, None, None
         if self.needs[0]:
             x_shape = (len(g), self.weight_shape[1], *self.windows.image)
