@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ringleader.runtime.autograd.native import KERNELS, native, takes
 from ringleader.runtime.autograd.op import Array
-from ringleader.runtime.autograd.ops.activation import ReLU, Sigmoid, Tanh
+from ringleader.runtime.autograd.ops.activation import ReLU, ScaledTanh, Sigmoid, Tanh
 from ringleader.runtime.autograd.ops.arithmetic import Unary
 
 
@@ -36,3 +36,17 @@ class NativeSigmoid(FromOutput, Sigmoid):
 @native("relu")
 class NativeReLU(FromOutput, ReLU):
     pass
+
+
+@native("scaled_tanh")
+class NativeScaledTanh(ScaledTanh):
+    def forward(self, x: Array) -> Array:
+        if not takes(x):
+            return super().forward(x)
+        self.y = KERNELS.scaled_tanh(x, self.alpha, self.beta)
+        return self.y
+
+    def backward(self, g: Array) -> Array:
+        if not takes(g, self.y):
+            return super().backward(g)
+        return KERNELS.scaled_tanh_backward(g, self.y, self.alpha, self.beta)
