@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ringleader.runtime.autograd.ops  # noqa: F401 (fills the op table)
-from ringleader.runtime.autograd.mode import is_grad_enabled
+from ringleader.runtime.autograd.mode import mode
 from ringleader.runtime.autograd.op import Array, Function, Kept, array_module, find
 
 if TYPE_CHECKING:
@@ -22,40 +22,55 @@ def apply(name: str, *inputs: TensorBase, **options: Any) -> Tensor:
     """
     if not inputs:
         raise ValueError(f"{name}: there are no tensors")
-    first, recording = inputs[0], is_grad_enabled()
+    first, recording, depth = inputs[0], mode.recording, 0
     device = first.device
-    arrays, needs, depth = [], [], 0
+    arrays, shapes, dtypes, needs, sources = [], [], [], [], []
     for t in inputs:
         if t.device != device:
             raise ValueError(f"{name}: inputs on different devices: {', '.join(t.device for t in inputs)}")
         if t.known < t.memory.rewrites:
             raise outdated(name, t)
-        arrays.append(t.data)
-        needs.append(recording and t.requires_grad)
-        if t.node is not None and t.node.depth > depth:
-            depth = t.node.depth
+        array, source = t.data, None
+        if needed := recording and t.requires_grad:
+            source = t.node
+            if source is None:
+                source = t
+            elif source.depth > depth:
+                depth = source.depth
+        arrays.append(array)
+        shapes.append(array.shape)
+        dtypes.append(array.dtype)
+        needs.append(needed)
+        sources.append(source)
     node = find(name, device)(**options)
     if device != "cpu":
         node.xp = array_module(device)
     node.needs = tuple(needs)
-    shapes = [array.shape for array in arrays]
     node.shape(*shapes)
-    data = node.xp.asarray(node.forward(*arrays))
-    if data.dtype != arrays[0].dtype and arrays[0].dtype.kind == "f" and len({a.dtype for a in arrays}) == 1:
-        data = data.astype(arrays[0].dtype)  # numpy 1 turns a 0-d float32 into float64
+    data = node.forward(*arrays)
+    if type(data) is not type(array):
+        data = node.xp.asarray(data)
+    if data.dtype is not dtypes[0]:
+        data = _in_dtype(data, dtypes)
     out = first.like(data)
-    owner = _owner(data)
-    for t, needed in zip(inputs, needs):
-        if _owner(t.data) is owner:
+    owner = data if data.base is None else _owner(data)
+    for t, array in zip(inputs, arrays):
+        if array is owner or (array.base is not None and _owner(array) is owner):
             out.memory, out.known = t.memory, t.known
-            t.memory.of_leaf |= needed and t.node is None
+            t.memory.of_leaf |= recording and t.requires_grad and t.node is None
     if True in needs:
         out.requires_grad, out.node = True, node
         node.watched = _kept(node, (*inputs, out))
-        node.sources = [(t.node or t) if needed else None for t, needed in zip(inputs, needs)]
-        node.input_shapes, node.input_dtypes = shapes, [array.dtype for array in arrays]
-        node.depth = depth + 1
+        node.sources, node.input_shapes, node.input_dtypes, node.depth = sources, shapes, dtypes, depth + 1
     return out
+
+
+def _in_dtype(data: Array, dtypes: list[Any]) -> Array:
+    """The result in the dtype that all inputs have, if they have: numpy 1 turns a 0-d float32 into float64."""
+    first = dtypes[0]
+    if data.dtype == first or first.kind != "f" or any(dtype != first for dtype in dtypes):
+        return data
+    return data.astype(first)
 
 
 def outdated(name: str, tensor: TensorBase) -> RuntimeError:
@@ -79,12 +94,19 @@ def _kept(node: Function, tensors: tuple[TensorBase, ...]) -> list[Kept]:
     kept: list[Kept] = []
     for value in vars(node).values():
         for array in value if type(value) in (tuple, list) else (value,):
-            if type(array) is not array_type:
-                continue
-            for which, t in enumerate(tensors):
-                if array is t.data or (
-                    _owner(array) is _owner(t.data) and node.xp.may_share_memory(array, t.data)
-                ):
-                    kept.append((which, t.name, t.memory, t.memory.changes))
-                    break  # others there would have this Memory
+            if type(array) is array_type and (which := _find(array, tensors, node.xp)) is not None:
+                t = tensors[which]
+                kept.append((which, t.name, t.memory, t.memory.changes))
     return kept
+
+
+def _find(array: Array, tensors: tuple[TensorBase, ...], xp: Any) -> int | None:
+    """The tensor that ``array`` is, else the first that it shares memory with: others there have the same Memory."""
+    for which, t in enumerate(tensors):
+        if t.data is array:
+            return which
+    owner = _owner(array)
+    for which, t in enumerate(tensors):
+        if _owner(t.data) is owner and xp.may_share_memory(array, t.data):
+            return which
+    return None
