@@ -8,6 +8,7 @@ from operator import is_
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from ringleader.runtime.autograd.native import KERNELS, takes
 from ringleader.runtime.autograd.op import Array, array_module
 from ringleader.runtime.autograd.optim.flat import address, follows, span
 from ringleader.runtime.autograd.tensor import Tensor
@@ -31,6 +32,7 @@ class Run:
     w: Array
     g: Array
     state: dict[str, Array]  # as w: flat, if w is
+    native: bool  # whether the rule's kernel takes them
 
 
 class Optimizer:
@@ -42,10 +44,12 @@ class Optimizer:
 
     A subclass has its rule in ``update``, a function of arrays and numbers only, so that a parameter server
     can call it too: ``update(w, g, state, step, **options)`` changes ``w`` and ``state`` in place in update
-    number ``step`` (from 1), and needs two arrays like ``w`` as scratch, which it makes if not given.
+    number ``step`` (from 1), and needs two arrays like ``w`` as scratch, which it makes if not given. ``kernel`` is
+    the same without scratch, in one pass over memory, for arrays that native kernels take; ``update`` says what it does.
     """
 
     update: ClassVar[Callable[..., None]]
+    kernel: ClassVar[Callable[..., None] | None] = None
     elementwise: ClassVar[bool] = True  # whether the rule may be applied to any part of a tensor by itself
 
     def __init__(self, params: Params, **defaults: Any) -> None:
@@ -111,8 +115,11 @@ class Optimizer:
         for number, options in enumerate(self._options()):
             for run in self._runs(number, options):
                 step = self.state[run.members[0]]["step"] + 1
-                for w, g, state, scratch in self._pieces(run):
-                    type(self).update(w, g, state, step, **options, scratch=scratch)
+                if run.native:
+                    type(self).kernel(run.w, run.g, run.state, step, **options)  # type: ignore[misc]
+                else:
+                    for w, g, state, scratch in self._pieces(run):
+                        type(self).update(w, g, state, step, **options, scratch=scratch)
                 for i in run.members:
                     self.state[i]["step"] = step
                     self.params[i].mark_changed()
@@ -188,13 +195,17 @@ class Optimizer:
         data, gradients = [p.data for p in params], [p.grad for p in params]
         if not (self.elementwise and all(array.flags.c_contiguous for array in data + gradients)):
             [i] = members
-            return Run(members, data[0], gradients[0], {name: self.state[i][name] for name in names})
+            return Run(
+                members, data[0], gradients[0], {name: self.state[i][name] for name in names}, native=False
+            )
         state = {}
         for name in names:
             if len(members) > 1:
                 self._join_state(members, name)
             state[name] = span([self.state[i][name] for i in members])
-        return Run(members, span(data), span(gradients), state)
+        w, g = span(data), span(gradients)
+        native = KERNELS is not None and self.kernel is not None and takes(w, g, *state.values())
+        return Run(members, w, g, state, native)
 
     def _join_state(self, members: list[int], name: str) -> None:
         flat, at = np.concatenate([self.state[i][name].reshape(-1) for i in members]), 0
