@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def follows(first: Array, second: Array) -> bool:
     )  # fmt: skip
 
 
-def span(arrays: list[Array]) -> Array:
+def span(arrays: Sequence[Array]) -> Array:
     """One flat view of arrays each of which ``follows`` the one before; of a single array as well."""
     first = arrays[0]
     if len(arrays) == 1:

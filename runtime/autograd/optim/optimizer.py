@@ -30,7 +30,7 @@ class Run:
 
     members: list[int]
     w: Array
-    g: Array
+    g: Array | None  # None: that of a single parameter, which gets another array in every step
     state: dict[str, Array]  # as w: flat, if w is
     native: bool  # whether the rule's kernel takes them
 
@@ -115,10 +115,11 @@ class Optimizer:
         for number, options in enumerate(self._options()):
             for run in self._runs(number, options):
                 step = self.state[run.members[0]]["step"] + 1
-                if run.native:
-                    type(self).kernel(run.w, run.g, run.state, step, **options)  # type: ignore[misc]
+                whole = self.params[run.members[0]].grad.reshape(run.w.shape) if run.g is None else run.g
+                if run.native and (run.g is not None or takes(run.w, whole)):
+                    type(self).kernel(run.w, whole, run.state, step, **options)  # type: ignore[misc]
                 else:
-                    for w, g, state, scratch in self._pieces(run):
+                    for w, g, state, scratch in self._pieces(run, whole):
                         type(self).update(w, g, state, step, **options, scratch=scratch)
                 for i in run.members:
                     self.state[i]["step"] = step
@@ -128,15 +129,15 @@ class Optimizer:
         """Each group's, without its parameters."""
         return [{key: group[key] for key in self.defaults} for group in self.param_groups]
 
-    def _pieces(self, run: Run) -> Iterator[tuple[Array, Array, dict[str, Array], Scratch]]:
+    def _pieces(self, run: Run, g: Array) -> Iterator[tuple[Array, Array, dict[str, Array], Scratch]]:
         """The run in pieces that fit into the cache; in one, if it must stay whole."""
         if not self.elementwise or run.w.ndim != 1:
-            yield run.w, run.g, run.state, self._scratch_of(run.w)
+            yield run.w, g, run.state, self._scratch_of(run.w)
             return
         for at in range(0, run.w.size, BLOCK):
             part = slice(at, at + BLOCK)
             state = {name: array[part] for name, array in run.state.items()}
-            yield run.w[part], run.g[part], state, self._scratch_of(run.w[part])
+            yield run.w[part], g[part], state, self._scratch_of(run.w[part])
 
     def _scratch_of(self, w: Array) -> tuple[Array, Array]:
         """The same memory for all that are no larger than what was there."""
@@ -154,7 +155,7 @@ class Optimizer:
         live = [i for i, parameter in enumerate(self.param_groups[number]["params"], start)
                 if parameter.grad is not None]  # fmt: skip
         names = self.initial(options)
-        arrays = [array for i in live for array in (self.params[i].data, self.params[i].grad)]
+        arrays = [array for i in live for array in self._arrays(i)]
         key, runs = self._plans.get(number, (None, []))
         if key and key[0] == names and len(key[1]) == len(arrays) and all(map(is_, key[1], arrays)):
             return runs
@@ -163,6 +164,11 @@ class Optimizer:
         runs = [self._run(members, list(names)) for members in self._neighbours(live)]
         self._plans[number] = ((names, arrays), runs)
         return runs
+
+    def _arrays(self, i: int) -> tuple[Array, Array | None]:
+        """Data and gradient, as far as they stay the same from step to step."""
+        parameter = self.params[i]
+        return parameter.data, None if parameter.grad_storage is None else parameter.grad
 
     def _prepare(self, i: int, names: Mapping[str, float]) -> None:
         data, state = self.params[i].data, self.state.setdefault(i, {"step": 0})
@@ -191,20 +197,19 @@ class Optimizer:
 
     def _run(self, members: list[int], names: list[str]) -> Run:
         """Updated as one: their state moves into flat arrays, of which each keeps its view."""
-        params = [self.params[i] for i in members]
-        data, gradients = [p.data for p in params], [p.grad for p in params]
-        if not (self.elementwise and all(array.flags.c_contiguous for array in data + gradients)):
+        data, gradients = zip(*map(self._arrays, members))
+        known = [g for g in gradients if g is not None]
+        if not (self.elementwise and all(array.flags.c_contiguous for array in (*data, *known))):
             [i] = members
-            return Run(
-                members, data[0], gradients[0], {name: self.state[i][name] for name in names}, native=False
-            )
+            return Run(members, data[0], None, {name: self.state[i][name] for name in names}, native=False)
         state = {}
         for name in names:
             if len(members) > 1:
                 self._join_state(members, name)
             state[name] = span([self.state[i][name] for i in members])
-        w, g = span(data), span(gradients)
-        native = KERNELS is not None and self.kernel is not None and takes(w, g, *state.values())
+        w, g = span(data), span(known) if known else None
+        native = KERNELS is not None and self.kernel is not None
+        native = native and takes(w, *state.values(), *([] if g is None else [g]))
         return Run(members, w, g, state, native)
 
     def _join_state(self, members: list[int], name: str) -> None:

@@ -161,6 +161,22 @@ def test_what_kernels_do_not_take_is_left_to_the_rule(rule: str, monkeypatch: py
             Adam([strided]).step()
 
 
+def test_gradients_in_new_arrays_are_no_reason_to_plan_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are those of another layout or dtype."""
+    params, others = parameters([(4, 3), (2,)]), parameters([(4, 3), (2,)])
+    optimizer, other = Adam(params), Adam(others)
+    steps(optimizer, params, range(1))
+    steps(other, others, range(1))
+    monkeypatch.setattr(Adam, "_neighbours", None)
+    for p, q in zip(params, others):
+        p.grad = np.arange(p.size, dtype=np.float64).reshape(p.shape[::-1]).T
+        q.grad = np.ascontiguousarray(p.grad, np.float32)
+    optimizer.step()
+    other.step()
+    for p, q in zip(params, others):
+        np.testing.assert_allclose(p.data, q.data, rtol=1e-5)
+
+
 @every
 def test_a_state_goes_on_bit_for_bit(make: Callable[[Any], Optimizer]) -> None:
     params = parameters()
