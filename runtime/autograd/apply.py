@@ -53,14 +53,14 @@ def apply(name: str, *inputs: TensorBase, **options: Any) -> Tensor:
     if data.dtype is not dtypes[0]:
         data = _in_dtype(data, dtypes)
     out = first.like(data)
-    owner = data if data.base is None else _owner(data)
-    for t, array in zip(inputs, arrays):
-        if array is owner or (array.base is not None and _owner(array) is owner):
+    base = data.base
+    for t, array in zip(inputs, arrays):  # of arrays without a base each has memory of its own
+        if (array is data or array.base is not None or base is not None) and _owner(array) is _owner(data):
             out.memory, out.known = t.memory, t.known
             t.memory.of_leaf |= recording and t.requires_grad and t.node is None
     if True in needs:
         out.requires_grad, out.node = True, node
-        node.watched = _kept(node, (*inputs, out))
+        node.watched = _kept(node, inputs, out)
         node.sources, node.input_shapes, node.input_dtypes, node.depth = sources, shapes, dtypes, depth + 1
     return out
 
@@ -88,25 +88,27 @@ def _owner(array: Array) -> Any:
     return array
 
 
-def _kept(node: Function, tensors: tuple[TensorBase, ...]) -> list[Kept]:
+def _kept(node: Function, inputs: tuple[TensorBase, ...], out: TensorBase) -> list[Kept]:
     """Which of the inputs and the output ``forward`` has left on the node: itself, a view, or in a tuple."""
-    array_type = type(tensors[0].data)
+    array_type = type(out.data)
     kept: list[Kept] = []
     for value in vars(node).values():
-        for array in value if type(value) in (tuple, list) else (value,):
-            if type(array) is array_type and (which := _find(array, tensors, node.xp)) is not None:
-                t = tensors[which]
-                kept.append((which, t.name, t.memory, t.memory.changes))
+        if type(value) is array_type:
+            kept += _of(value, (*inputs, out), node.xp)
+        elif type(value) in (tuple, list):
+            for array in value:
+                if type(array) is array_type:
+                    kept += _of(array, (*inputs, out), node.xp)
     return kept
 
 
-def _find(array: Array, tensors: tuple[TensorBase, ...], xp: Any) -> int | None:
+def _of(array: Array, tensors: tuple[TensorBase, ...], xp: Any) -> list[Kept]:
     """The tensor that ``array`` is, else the first that it shares memory with: others there have the same Memory."""
     for which, t in enumerate(tensors):
         if t.data is array:
-            return which
+            return [(which, t.name, t.memory, t.memory.changes)]
     owner = _owner(array)
     for which, t in enumerate(tensors):
         if _owner(t.data) is owner and xp.may_share_memory(array, t.data):
-            return which
-    return None
+            return [(which, t.name, t.memory, t.memory.changes)]
+    return []
