@@ -129,7 +129,7 @@ def compare(name: str, world: Communicator, repeats: int) -> Row:
     world.allreduce(losses[1:], "mean")  # ours is the mean over the ranks already
     apart = float(np.abs(losses[0] - losses[1]).max())
     iterations = max(1, int(BUDGET / measure(steps[1], 2, world)))
-    times: list[list[float]] = [[], []]
+    times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats):
         for which in (0, 1) if repeat % 2 else (1, 0):
             times[which].append(measure(steps[which], iterations, world))

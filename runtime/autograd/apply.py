@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ringleader.runtime.autograd.ops  # noqa: F401 (fills the op table)
 from ringleader.runtime.autograd.mode import mode
-from ringleader.runtime.autograd.op import Array, Function, Kept, array_module, find
+from ringleader.runtime.autograd.op import Array, Function, Kept, Source, array_module, find
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.base import TensorBase
@@ -30,13 +30,14 @@ def apply(name: str, *inputs: TensorBase, **options: Any) -> Tensor:
             raise ValueError(f"{name}: inputs on different devices: {', '.join(t.device for t in inputs)}")
         if t.known < t.memory.rewrites:
             raise outdated(name, t)
-        array, source = t.data, None
+        array = t.data
+        source: Source = None
         if needed := recording and t.requires_grad:
-            source = t.node
-            if source is None:
+            source = made_by = t.node
+            if made_by is None:
                 source = t
-            elif source.depth > depth:
-                depth = source.depth
+            elif made_by.depth > depth:
+                depth = made_by.depth
         arrays.append(array)
         shapes.append(array.shape)
         dtypes.append(array.dtype)

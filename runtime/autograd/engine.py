@@ -56,7 +56,7 @@ def backward(root: TensorBase, gradient: Array | None, retain_graph: bool) -> No
             if key in uses:
                 uses[key] -= 1
                 if uses[key] == 0:
-                    source.accumulate_grad(sums.pop(key))
+                    source.accumulate_grad(sums.pop(key))  # type: ignore[union-attr]  # only leaves have uses
 
 
 def _graph(root: Function) -> tuple[list[Function], dict[int, int]]:

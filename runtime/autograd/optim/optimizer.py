@@ -115,15 +115,24 @@ class Optimizer:
         for number, options in enumerate(self._options()):
             for run in self._runs(number, options):
                 step = self.state[run.members[0]]["step"] + 1
-                whole = self.params[run.members[0]].grad.reshape(run.w.shape) if run.g is None else run.g
-                if run.native and (run.g is not None or takes(run.w, whole)):
-                    type(self).kernel(run.w, whole, run.state, step, **options)  # type: ignore[misc]
-                else:
-                    for w, g, state, scratch in self._pieces(run, whole):
-                        type(self).update(w, g, state, step, **options, scratch=scratch)
+                self._update(run, step, options)
                 for i in run.members:
                     self.state[i]["step"] = step
                     self.params[i].mark_changed()
+
+    def _update(self, run: Run, step: int, options: Options) -> None:
+        """One step of one run: by one call of the kernel, or of the rule in pieces."""
+        g, native = run.g, run.native
+        if g is None:
+            g = self.params[run.members[0]].grad
+            assert g is not None  # or there would be no such run
+            g = g.reshape(run.w.shape)
+            native = native and takes(run.w, g)
+        if native:
+            type(self).kernel(run.w, g, run.state, step, **options)  # type: ignore[misc]
+            return
+        for w, part, state, scratch in self._pieces(run, g):
+            type(self).update(w, part, state, step, **options, scratch=scratch)
 
     def _options(self) -> list[dict[str, Any]]:
         """Each group's, without its parameters."""
