@@ -40,16 +40,22 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_text(on: Mapping[str, Any]) -> str:
+    """What ``machine`` found, in two sentences."""
+    busy = ", so other programs took part of the cores" if on["load"] > BUSY else ""
+    return (
+        f"{on['processor']}, {on['cores']} cores, {on['memory_bytes'] / 2**30:.0f} GiB, {on['system']}. "
+        f"Load average at the start: {on['load']}{busy}."
+    )
+
+
 def results(
     rows: Sequence[Row], verdicts: Sequence[Verdict], about: Mapping[str, Any], picture: str | None
 ) -> str:
     """The page, in Markdown. ``about``: machine, versions, lost, command, as in the JSON file."""
-    on = about["machine"]
     parts = [
         "## Collectives",
-        f"Made by `{about['command']}` on {about['date']}: {on['processor']}, {on['cores']} cores, "
-        f"{on['memory_bytes'] / 2**30:.0f} GiB, {on['system']}. Load average at the start: {on['load']}"
-        + (", so other programs took part of the cores." if on["load"] > BUSY else "."),
+        f"Made by `{about['command']}` on {about['date']}: {machine_text(about['machine'])}",
         METHOD,
         "\n".join(f"- {name}: {version}" for name, version in about["versions"].items()),
     ]

@@ -1,9 +1,11 @@
-"""One training step beside PyTorch's on the CPU: ``python -m ringleader.bench.training``, or on several ranks, where
-ours is DataParallel and PyTorch's is DDP over Gloo: ``mpirun -n 2 python -m ringleader.bench.training``.
+"""One training step beside PyTorch's on the CPU: ``python -m ringleader.bench.training`` on one rank, or on one and on
+several, where ours is DataParallel and PyTorch's is DDP over Gloo:
+
+    mpirun -n 2 python -m ringleader.bench.training -o bench/RESULTS.md
 
 The same networks from the same parameters on the same data with the same optimiser, in the same processes and with
-the same number of threads (one a rank; alone OMP_NUM_THREADS, else all cores). The two are timed in turn, and their
-order swaps from repeat to repeat, so that noise of the machine hits both alike. A step is zero_grad, forward, loss,
+the same number of threads (one a rank; without mpirun OMP_NUM_THREADS, else all cores). The two are timed in turn, and
+their order swaps from repeat to repeat, so that noise of the machine hits both alike. A step is zero_grad, forward, loss,
 backward with the gradients averaged, and the optimiser; shown are medians over the repeats of the slowest rank's time,
 PyTorch's over ours (above 1 we are faster; the median of the repeats' ratios, the least and the largest), and how far
 the two losses are apart after the same steps.
@@ -13,29 +15,37 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
+import platform
+import shlex
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from ringleader.bench import torch_models
+from ringleader.bench.contestants import cores
+from ringleader.bench.page import write_section
+from ringleader.bench.results import machine
+from ringleader.bench.training_page import HEADING, Row, section
 from ringleader.models.lenet5 import LeNet5
 from ringleader.models.recurrent import RecurrentLM
 from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import SGD, Adam, Module, Tensor, cross_entropy
+from ringleader.runtime.autograd.native import KERNELS
 from ringleader.runtime.comm import Communicator, init
 from ringleader.runtime.parallel import DataParallel
 from threadpoolctl import threadpool_limits
 from torch.nn.parallel import DistributedDataParallel
 
-REPEATS, BUDGET, CHECKED = (
-    15,
-    0.2,
-    5,
-)  # seconds that a measurement should last; steps after which losses are compared
+REPEATS = 15
+BUDGET = 0.2  # seconds that a measurement should last
+CHECKED = 5  # steps of which losses are compared
+PATIENCE = timedelta(hours=1)  # that other ranks wait while one works alone
 VOCABULARY = 65
 
 Step = Callable[[], float]
@@ -108,9 +118,9 @@ def torch_step(model: torch.nn.Module, kind: str, data: tuple[Any, Any], several
     return step
 
 
-def compare(case: Case, world: Communicator) -> tuple[list[float], list[float], float]:
-    """Seconds of a step in every repeat, ours and PyTorch's; and how far the losses were apart."""
-    ours, theirs, kind, draw = case
+def compare(name: str, world: Communicator, repeats: int) -> Row:
+    """One network on all ranks of ``world``."""
+    ours, theirs, kind, draw = CASES[name]
     model, peer = ours(np.random.default_rng(1)), theirs()
     peer.load_state_dict({name: torch.from_numpy(array) for name, array in model.state_dict().items()})
     data = draw(np.random.default_rng(100 + world.rank))
@@ -119,11 +129,11 @@ def compare(case: Case, world: Communicator) -> tuple[list[float], list[float], 
     world.allreduce(losses[1:], "mean")  # ours is the mean over the ranks already
     apart = float(np.abs(losses[0] - losses[1]).max())
     iterations = max(1, int(BUDGET / measure(steps[1], 2, world)))
-    times: list[list[float]] = [[], []]
-    for repeat in range(REPEATS):
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats):
         for which in (0, 1) if repeat % 2 else (1, 0):
             times[which].append(measure(steps[which], iterations, world))
-    return times[0], times[1], apart
+    return Row(world.size, name, *times, apart)
 
 
 def measure(step: Step, iterations: int, world: Communicator) -> float:
@@ -139,48 +149,73 @@ def measure(step: Step, iterations: int, world: Communicator) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--only", default="", help="cases whose name contains this")
-    only = parser.parse_args().only
-    world = init()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = 1 if world.size > 1 else int(os.environ.get("OMP_NUM_THREADS", cores))
+    parser.add_argument("--repeats", type=int, default=REPEATS, help=f"default: {REPEATS}")
+    parser.add_argument("-o", "--output", type=Path, help="a page of results (.md): its section is replaced")
+    options = parser.parse_args()
+    if options.repeats < 1:
+        parser.error(f"--repeats must be at least 1, it is {options.repeats}")
+    where, world = machine(), init()
+    threads = 1 if world.size > 1 else int(os.environ.get("OMP_NUM_THREADS", cores()))
     torch.set_num_threads(threads)
-    if world.size > 1:
-        store = dist.FileStore(_meeting(world), world.size)
-        dist.init_process_group("gloo", store=store, rank=world.rank, world_size=world.size)
+    names = [name for name in CASES if options.only.lower() in name.lower()]
+    rows: list[Row] = []
     if world.rank == 0:
-        print(f"{world.size} ranks, {threads} threads each, PyTorch {torch.__version__}")
-        print(
-            "| step | ringleader (ms) | PyTorch (ms) | ratio | losses apart |\n|---|---:|---:|---:|---:|",
-            flush=True,
-        )
+        print(HEADING, flush=True)
     with threadpool_limits(threads):
-        for name, case in CASES.items():
-            if only.lower() in name.lower():
-                ours, theirs, apart = compare(case, world)
-                _show(name, ours, theirs, apart, world)
-    if world.size > 1:
+        for ranks in _alone_then_all(world):
+            for name in names:
+                rows.append(compare(name, ranks, options.repeats))
+                if world.rank == 0:
+                    print(rows[-1], flush=True)
+    if world.rank == 0 and options.output:
+        about = {
+            "command": _command(world.size, options), "date": time.strftime("%Y-%m-%d"), "machine": where,
+            "threads": threads, "versions": _versions(world),
+        }  # fmt: skip
+        write_section(options.output, "training", section(rows, about))
+
+
+def _alone_then_all(world: Communicator) -> Iterator[Communicator]:
+    """On rank 0 a communicator of one, while the others sleep; then on all ranks the world, with PyTorch's group."""
+    alone = world.split(world.rank)
+    assert alone is not None
+    if world.size == 1:
+        yield alone
+        return
+    with tempfile.TemporaryDirectory(prefix="ringleader-training-") as folder:
+        store = dist.FileStore(_of_rank_0(f"{folder}/store", world), world.size)
+        if world.rank == 0:
+            yield alone
+            store.set("alone", "done")
+        store.wait(["alone"], PATIENCE)
+        dist.init_process_group("gloo", store=store, rank=world.rank, world_size=world.size)
+        yield world
         dist.destroy_process_group()
+        world.barrier()  # before the folder goes
 
 
-def _show(name: str, ours: list[float], theirs: list[float], apart: float, world: Communicator) -> None:
-    if world.rank == 0:
-        ratios = sorted(their / our for our, their in zip(ours, theirs))
-        low, high = ratios[0], ratios[-1]
-        our, their = (statistics.median(times) * 1e3 for times in (ours, theirs))
-        ratio = f"{statistics.median(ratios):.2f} ({low:.2f} ... {high:.2f})"
-        print(f"| {name} | {our:.2f} | {their:.2f} | {ratio} | {apart:.1e} |", flush=True)
+def _of_rank_0(text: str, world: Communicator) -> str:
+    letters = np.zeros(500, np.uint8)
+    letters[: len(text)] = list(text.encode())
+    return bytes(world.broadcast(letters)).rstrip(b"\0").decode()
 
 
-def _meeting(world: Communicator) -> str:
-    """A file that only these ranks know."""
-    import tempfile
+def _command(ranks: int, options: argparse.Namespace) -> str:
+    """What to type to get the same again."""
+    launcher = f"mpirun -n {ranks} " if ranks > 1 else ""
+    only = f" --only {shlex.quote(options.only)}" if options.only else ""
+    return (
+        f"{launcher}python -m ringleader.bench.training{only} --repeats {options.repeats} -o {options.output}"
+    )
 
-    name = np.zeros(200, np.uint8)
-    if world.rank == 0:
-        folder = tempfile.mkdtemp(prefix="ringleader-training-")
-        raw = f"{folder}/store".encode()
-        name[: len(raw)] = np.frombuffer(raw, np.uint8)
-    return bytes(world.broadcast(name)).rstrip(b"\0").decode()
+
+def _versions(world: Communicator) -> dict[str, str]:
+    kernels = f"native kernels ({KERNELS.cpu_level()})" if KERNELS else "numpy without native kernels"
+    return {
+        "ringleader": f"{kernels}, collectives over {world.transport}, numpy {np.__version__}, "
+        f"Python {platform.python_version()}",
+        "PyTorch": torch.__version__,
+    }
 
 
 if __name__ == "__main__":

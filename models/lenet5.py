@@ -7,7 +7,7 @@ from math import prod, sqrt
 
 import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.runtime.autograd import AvgPool2d, Conv2d, Flatten, Linear, Module, Tensor
+from ringleader.runtime.autograd import AvgPool2d, Conv2d, Flatten, Linear, Module, Tensor, scaled_tanh
 
 
 class LeNet5(Module):
@@ -54,4 +54,4 @@ class LeNet5(Module):
 
 def squash(x: Tensor) -> Tensor:
     """1.7159 tanh(2x/3): f(1) = 1, f(-1) = -1, and the second derivative is largest there."""
-    return (x * (2 / 3)).tanh() * 1.7159
+    return scaled_tanh(x, 1.7159, 2 / 3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import ringleader.runtime.autograd.ops  # noqa: F401 (fills the op table)
-from ringleader.runtime.autograd.mode import is_grad_enabled
-from ringleader.runtime.autograd.op import Array, Function, Kept, array_module, find, is_floating
+from ringleader.runtime.autograd.mode import mode
+from ringleader.runtime.autograd.op import Array, Function, Kept, Source, array_module, find, is_floating
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.base import TensorBase
@@ -22,42 +22,57 @@ def apply(name: str, *inputs: TensorBase, **options: Any) -> Tensor:
     """
     if not inputs:
         raise ValueError(f"{name}: there are no tensors")
-    first, recording = inputs[0], is_grad_enabled()
+    first, recording, depth = inputs[0], mode.recording, 0
     device = first.device
-    arrays, needs, depth = [], [], 0
+    arrays, shapes, dtypes, needs, sources = [], [], [], [], []
     for t in inputs:
         if t.device != device:
             raise ValueError(f"{name}: inputs on different devices: {', '.join(t.device for t in inputs)}")
         if t.known < t.memory.rewrites:
             raise outdated(name, t)
-        arrays.append(t.data)
-        needs.append(recording and t.requires_grad)
-        if t.node is not None and t.node.depth > depth:
-            depth = t.node.depth
+        array = t.data
+        source: Source = None
+        if needed := recording and t.requires_grad:
+            source = made_by = t.node
+            if made_by is None:
+                source = t
+            elif made_by.depth > depth:
+                depth = made_by.depth
+        arrays.append(array)
+        shapes.append(array.shape)
+        dtypes.append(array.dtype)
+        needs.append(needed)
+        sources.append(source)
     node = find(name, device)(**options)
     if device != "cpu":
         node.xp = array_module(device)
     node.needs = tuple(needs)
-    shapes = [array.shape for array in arrays]
     node.shape(*shapes)
-    data = node.xp.asarray(node.forward(*arrays))
-    if data.dtype != arrays[0].dtype and is_floating(arrays[0].dtype) and len({a.dtype for a in arrays}) == 1:
-        data = data.astype(
-            arrays[0].dtype
-        )  # numpy 1 turns a 0-d float32 into float64; ml_dtypes widens bfloat16
+    data = node.forward(*arrays)
+    if type(data) is not type(array):
+        data = node.xp.asarray(data)
+    if data.dtype is not dtypes[0]:
+        data = _in_dtype(data, dtypes)
     out = first.like(data)
-    owner = _owner(data)
-    for t, needed in zip(inputs, needs):
-        if _owner(t.data) is owner:
+    base = data.base
+    for t, array in zip(inputs, arrays):  # of arrays without a base each has memory of its own
+        if (array is data or array.base is not None or base is not None) and _owner(array) is _owner(data):
             out.memory, out.known = t.memory, t.known
-            t.memory.of_leaf |= needed and t.node is None
+            t.memory.of_leaf |= recording and t.requires_grad and t.node is None
     if True in needs:
         out.requires_grad, out.node = True, node
-        node.watched = _kept(node, (*inputs, out))
-        node.sources = [(t.node or t) if needed else None for t, needed in zip(inputs, needs)]
-        node.input_shapes, node.input_dtypes = shapes, [array.dtype for array in arrays]
-        node.depth = depth + 1
+        node.watched = _kept(node, inputs, out)
+        node.sources, node.input_shapes, node.input_dtypes, node.depth = sources, shapes, dtypes, depth + 1
     return out
+
+
+def _in_dtype(data: Array, dtypes: list[Any]) -> Array:
+    """The result in the dtype that all inputs have, if they have: numpy 1 turns a 0-d float32 into
+    float64, and ml_dtypes widens bfloat16."""
+    first = dtypes[0]
+    if data.dtype == first or not is_floating(first) or any(dtype != first for dtype in dtypes):
+        return data
+    return data.astype(first)
 
 
 def outdated(name: str, tensor: TensorBase) -> RuntimeError:
@@ -75,18 +90,27 @@ def _owner(array: Array) -> Any:
     return array
 
 
-def _kept(node: Function, tensors: tuple[TensorBase, ...]) -> list[Kept]:
+def _kept(node: Function, inputs: tuple[TensorBase, ...], out: TensorBase) -> list[Kept]:
     """Which of the inputs and the output ``forward`` has left on the node: itself, a view, or in a tuple."""
-    array_type = type(tensors[0].data)
+    array_type = type(out.data)
     kept: list[Kept] = []
     for value in vars(node).values():
-        for array in value if type(value) in (tuple, list) else (value,):
-            if type(array) is not array_type:
-                continue
-            for which, t in enumerate(tensors):
-                if array is t.data or (
-                    _owner(array) is _owner(t.data) and node.xp.may_share_memory(array, t.data)
-                ):
-                    kept.append((which, t.name, t.memory, t.memory.changes))
-                    break  # others there would have this Memory
+        if type(value) is array_type:
+            kept += _of(value, (*inputs, out), node.xp)
+        elif type(value) in (tuple, list):
+            for array in value:
+                if type(array) is array_type:
+                    kept += _of(array, (*inputs, out), node.xp)
     return kept
+
+
+def _of(array: Array, tensors: tuple[TensorBase, ...], xp: Any) -> list[Kept]:
+    """The tensor that ``array`` is, else the first that it shares memory with: others there have the same Memory."""
+    for which, t in enumerate(tensors):
+        if t.data is array:
+            return [(which, t.name, t.memory, t.memory.changes)]
+    owner = _owner(array)
+    for which, t in enumerate(tensors):
+        if _owner(t.data) is owner and xp.may_share_memory(array, t.data):
+            return [(which, t.name, t.memory, t.memory.changes)]
+    return []

@@ -131,7 +131,8 @@ class TensorBase:
     @property
     def grad_storage(self) -> Array | None:
         """Memory that the gradient lives in, for instance a slice of a bucket. A gradient that is there
-        already moves into it. ValueError: other shape or dtype, or read-only."""
+        already moves into it; after ``grad = None`` the next one overwrites what is in it, without a fill of
+        zeros before. ValueError: other shape or dtype, or read-only."""
         return self._grad_storage
 
     @grad_storage.setter
@@ -165,10 +166,13 @@ class TensorBase:
 
     def accumulate_grad(self, g: Array) -> None:
         """For the engine: add the complete gradient of one backward, then call the hooks."""
-        if self.grad is None:  # g may be shared with other tensors, or a read-only broadcast
-            self.grad = array_module(self.device).array(g, order="C")
-        else:
+        if self.grad is not None:
             self.grad += g
+        elif self._grad_storage is not None:
+            self.grad = self._grad_storage
+            self.grad[...] = g
+        else:  # g may be shared with other tensors, or a read-only broadcast
+            self.grad = array_module(self.device).array(g, order="C")
         if self._hooks:
             for hook in list(self._hooks.values()):
                 hook(self)  # type: ignore[arg-type]  # every TensorBase is a Tensor

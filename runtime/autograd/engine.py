@@ -28,50 +28,56 @@ def backward(root: TensorBase, gradient: Array | None, retain_graph: bool) -> No
         return
     nodes, uses = _graph(root.node)
     sums: dict[int, Array] = {id(root.node): seed}  # by id of the op or leaf: its gradient so far
+    own: set[int] = set()  # those of them that are sums, in memory that nobody else has
     for node in sorted(nodes, key=attrgetter("depth"), reverse=True):
         if node.watched:
             _check_watched(node)  # again: a hook may have changed something
-        sources, shapes, dtypes = node.sources, node.input_shapes, node.input_dtypes
+        sources, shapes, dtypes, xp = node.sources, node.input_shapes, node.input_dtypes, node.xp
         assert sources is not None
-        grads, xp = node.backward(sums.pop(id(node))), node.xp
-        grads = grads if isinstance(grads, tuple) else (grads,)
+        grads = node.backward(sums.pop(id(node)))
         if not retain_graph:
             node.free()
-        for source, shape, dtype, g in zip(sources, shapes, dtypes, grads):
+        for source, shape, dtype, g in zip(
+            sources, shapes, dtypes, grads if type(grads) is tuple else (grads,)
+        ):
             if source is None:
                 continue
             g = xp.asarray(g, dtype)
             if g.shape != shape:
                 g = _sum_to(g, shape)
             key = id(source)
-            sums[key] = sums[key] + g if key in sums else g
-            uses[key] -= 1
-            if uses[key] == 0 and not isinstance(source, Function):
-                source.accumulate_grad(sums.pop(key))
+            if key not in sums:
+                sums[key] = g
+            elif key in own:
+                sums[key] += g
+            else:
+                sums[key] = sums[key] + g
+                own.add(key)
+            if key in uses:
+                uses[key] -= 1
+                if uses[key] == 0:
+                    source.accumulate_grad(sums.pop(key))  # type: ignore[union-attr]  # only leaves have uses
 
 
 def _graph(root: Function) -> tuple[list[Function], dict[int, int]]:
-    """The ops on the way from root to the leaves; how often the result of each, and each leaf, is used."""
-    nodes: list[Function] = []
+    """The ops on the way from root to the leaves; how often each leaf is used, by its id."""
+    nodes, seen = [root], {id(root)}
     uses: dict[int, int] = {}
-    todo = [root]
-    while todo:
-        node = todo.pop()
+    for node in nodes:  # there come more
         if node.sources is None:
             raise RuntimeError(f"backward: the graph behind this {node.name!r} has been freed by an "
                                "earlier backward; give that one retain_graph=True")  # fmt: skip
         if node.watched:
             _check_watched(node)
-        nodes.append(node)
         for source in node.sources:
-            if source is None:
+            key = id(source)
+            if source is None or key in seen:
                 continue
-            if id(source) in uses:
-                uses[id(source)] += 1
+            if isinstance(source, Function):
+                seen.add(key)
+                nodes.append(source)
             else:
-                uses[id(source)] = 1
-                if isinstance(source, Function):
-                    todo.append(source)
+                uses[key] = uses.get(key, 0) + 1
     return nodes, uses
 
 

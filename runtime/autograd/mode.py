@@ -10,11 +10,11 @@ class _Mode(threading.local):
     recording = True
 
 
-_mode = _Mode()
+mode = _Mode()  # apply reads it at every call: a function would cost as much again
 
 
 def is_grad_enabled() -> bool:
-    return _mode.recording
+    return mode.recording
 
 
 class _Switch(ContextDecorator):
@@ -24,11 +24,11 @@ class _Switch(ContextDecorator):
         self.before: list[bool] = []  # a stack: a decorator's one instance may be entered again inside
 
     def __enter__(self) -> None:
-        self.before.append(_mode.recording)
-        _mode.recording = self.recording
+        self.before.append(mode.recording)
+        mode.recording = self.recording
 
     def __exit__(self, *_: object) -> None:
-        _mode.recording = self.before.pop()
+        mode.recording = self.before.pop()
 
 
 class no_grad(_Switch):

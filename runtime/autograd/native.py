@@ -53,21 +53,26 @@ def native(name: str) -> Callable[[F], F]:
     return register
 
 
+TAKEN = {np.dtype(np.float32), np.dtype(np.float64)}
+LAID_OUT = 0x0001 | 0x0100  # numpy's flags: contiguous in C order, aligned; asked at every op, so by one look
+
+
 def takes(*arrays: Array) -> bool:
     """Do the kernels take these: contiguous and aligned arrays, all of float32 or all of float64?"""
     dtype = arrays[0].dtype
-    return dtype in (np.float32, np.float64) and all(
-        isinstance(a, np.ndarray) and a.dtype == dtype and a.flags.c_contiguous and a.flags.aligned
-        for a in arrays
-    )
+    for a in arrays:
+        if not isinstance(a, np.ndarray) or a.dtype != dtype or a.flags.num & LAID_OUT != LAID_OUT:
+            return False
+    return dtype in TAKEN
 
 
 def fits(*arrays: Array) -> bool:
     """Does the kernel of products take these: aligned, all of float32 or all of float64? Any strides will do."""
     dtype = arrays[0].dtype
-    return dtype in (np.float32, np.float64) and all(
-        isinstance(a, np.ndarray) and a.dtype == dtype and a.flags.aligned for a in arrays
-    )
+    for a in arrays:
+        if not isinstance(a, np.ndarray) or a.dtype != dtype or not a.flags.aligned:
+            return False
+    return dtype in TAKEN
 
 
 def matmul(a: Array, b: Array, add: Array | None = None) -> Array:

@@ -124,9 +124,10 @@ def array_module(device: str) -> Any:
 
 def find(name: str, device: str) -> type[Function]:
     """The implementation of an op on a device. ValueError: no such op. NotImplementedError: not there."""
-    if name not in OPS:
-        raise ValueError(f"unknown op {name!r}; known: {', '.join(sorted(OPS))}")
-    if device not in OPS[name]:
+    try:
+        return OPS[name][device]
+    except KeyError:
+        if name not in OPS:
+            raise ValueError(f"unknown op {name!r}; known: {', '.join(sorted(OPS))}") from None
         raise NotImplementedError(f"op {name!r} has no implementation on {device!r}; it has: "
-                                  f"{', '.join(OPS[name])}")  # fmt: skip
-    return OPS[name][device]
+                                  f"{', '.join(OPS[name])}") from None  # fmt: skip

@@ -132,15 +132,16 @@ class Recompute:
 
 @contextmanager
 def _put_aside(leaves: list[Tensor]) -> Iterator[None]:
-    """Leaves without gradients and hooks for a while, so that a backward inside another gives just its part."""
-    before = [(leaf, leaf.grad, leaf._hooks) for leaf in leaves]
+    """Leaves without gradients, their storage and hooks for a while, so that a backward inside another gives just
+    its part, in memory of its own."""
+    before = [(leaf, leaf.grad, leaf._grad_storage, leaf._hooks) for leaf in leaves]
     for leaf in leaves:
-        leaf.grad, leaf._hooks = None, {}
+        leaf.grad, leaf._grad_storage, leaf._hooks = None, None, {}
     try:
         yield
     finally:
-        for leaf, grad, hooks in before:
-            leaf.grad, leaf._hooks = grad, hooks
+        for leaf, grad, storage, hooks in before:
+            leaf.grad, leaf._grad_storage, leaf._hooks = grad, storage, hooks
 
 
 @op("checkpoint")

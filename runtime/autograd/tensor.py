@@ -20,6 +20,6 @@ class Tensor(InPlace):
     """
 
     def like(self, data: Array) -> Tensor:
-        out = Tensor.__new__(Tensor)  # a result of an op: there is nothing to check or convert
+        out = object.__new__(Tensor)  # a result of an op: there is nothing to check or convert
         out.data, out.device, out.memory = data, self.device, Memory()
         return out

@@ -3,17 +3,20 @@
 Gradients are laid out one after the other in flat *buckets*, last layer first, as they become ready in
 that order; as soon as a bucket is complete its AllReduce starts, while the rest of the backward still
 runs (Li et al., "PyTorch distributed: experiences on accelerating data parallel training", VLDB 2020).
+Buckets are in memory that the ranks of a node share, where there is such, and are reduced where they lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ringleader.runtime.autograd import Module, Parameter, Tensor
 from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.optim.flat import follows, lay_out
 
 if TYPE_CHECKING:
     from ringleader.collectives import Schedule
@@ -87,12 +90,16 @@ class DataParallel:
         return divided
 
     def _bucket(self, names: list[str]) -> Bucket:
+        """The parameters' data come to lie in the same order: an optimiser updates a bucket by one call."""
         parameters = [self.parameters[name] for name in names]
-        flat = np.zeros(sum(p.size for p in parameters) + 1, parameters[0].dtype)
-        at = 0
-        for parameter in parameters:
-            parameter.grad_storage = flat[at : at + parameter.size].reshape(parameter.shape)
-            at += parameter.size
+        size, dtype = sum(p.size for p in parameters), parameters[0].dtype
+        try:
+            flat = self.world.empty(size + 1, dtype)
+        except MemoryError:  # shared memory may be scarcer than memory: then messages are copied
+            flat = np.empty(size + 1, dtype)
+        flat[-1] = 0
+        together = all(follows(one.data, two.data) for one, two in pairwise(parameters))
+        lay_out(parameters, None if together else np.empty(size, dtype), flat)
         return Bucket(flat, names)
 
     def _hook(self, bucket: Bucket, name: str) -> Any:
@@ -101,9 +108,10 @@ class DataParallel:
                 raise RuntimeError(f"DataParallel: gradient of {name!r} came again before synchronize(); call "
                                    "it after each backward")  # fmt: skip
             bucket.waiting.remove(name)
-            self._start_ready()
+            if self.world.size > 1:
+                self._start_ready()
             for started in self.buckets[: self._started]:
-                started.work.test()  # ranks move their messages only inside calls: give them the chance
+                started.work.test()  # over threads and MPI messages move only inside calls: give them the chance
 
         return ready
 
@@ -114,15 +122,21 @@ class DataParallel:
             bucket.waiting = set(bucket.names)
 
     def _start_ready(self) -> None:
-        """Start complete buckets, but none before its predecessor: the order is the same on all ranks."""
-        while self._started < len(self.buckets) and not self.buckets[self._started].waiting:
-            bucket = self.buckets[self._started]
+        """Start complete buckets, but none before its predecessor: the order is the same on all ranks.
+
+        The last is left to ``synchronize``: when it is complete there is no more to do meanwhile.
+        """
+        while self._started < len(self.buckets) - 1 and not self.buckets[self._started].waiting:
+            self.buckets[self._started].work = self._reduce(self.buckets[self._started], async_op=True)
             self._started += 1
-            bucket.work = self.world.allreduce(bucket.flat, op="sum", algorithm=self.algorithm, async_op=True)
+
+    def _reduce(self, bucket: Bucket, async_op: bool) -> Any:
+        return self.world.allreduce(bucket.flat, op="sum", algorithm=self.algorithm, async_op=async_op)
 
     def zero_grad(self) -> None:
-        for bucket in self.buckets:
-            bucket.flat[...] = 0
+        """No parameter has a gradient then: the first that comes overwrites what is in its bucket."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
 
     def backward(self, loss: Tensor) -> float:
         """loss.backward() and synchronize(); returns the sum of ``loss`` over the ranks.
@@ -137,11 +151,16 @@ class DataParallel:
     def synchronize(self) -> None:
         """Return when all gradients are reduced. Buckets that lack a gradient are started here."""
         self._unused = [name for bucket in self.buckets for name in bucket.names if name in bucket.waiting]
-        for bucket in self.buckets:
-            bucket.waiting.clear()
-        self._start_ready()
-        for bucket in self.buckets:
-            bucket.work.wait()
+        for name in self._unused:
+            if self.parameters[name].grad is None:
+                self.parameters[name].zero_grad()
+        if self.world.size > 1:
+            for bucket in self.buckets:
+                bucket.waiting.clear()
+            self._start_ready()
+            self._reduce(self.buckets[-1], async_op=False)
+            for bucket in self.buckets[:-1]:
+                bucket.work.wait()
         self._expect()
 
     def unused_parameters(self) -> list[str]:

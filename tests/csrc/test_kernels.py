@@ -121,6 +121,16 @@ def test_gradients_of_activations(name, dtype):
         )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scaled_tanh(dtype):
+    for size in SIZES:
+        x, g = draw(size, dtype=dtype) * 3, draw(size, dtype=dtype, seed=1)
+        y, up = 1.7159 * np.tanh(2 / 3 * x.astype(np.float64)), g.astype(np.float64)
+        close(kernels.scaled_tanh(x, 1.7159, 2 / 3), y, dtype)
+        got = kernels.scaled_tanh_backward(g, y.astype(dtype), 1.7159, 2 / 3)
+        close(got, up * 2 / 3 * (1.7159 - y * y / 1.7159), dtype, scale=8)
+
+
 # Rows
 
 ROWS = [(0, 3), (1, 1), (3, 1), (2, 15), (3, 16), (2, 17), (5, 65), (70, 10), (2, 1000)]
@@ -240,6 +250,7 @@ def test_refusals():
         (lambda: kernels.tanh(x.T), ValueError, "x must be contiguous and aligned"),
         (lambda: kernels.tanh_backward(x, x.ravel()), ValueError, r"y must have shape \(2, 3\), it has \(6,\)"),
         (lambda: kernels.tanh_backward(x, x.astype(float)), TypeError, "y must be float32, it is float64"),
+        (lambda: kernels.scaled_tanh(x, 0, 1), ValueError, "alpha must not be 0"),
         (lambda: kernels.softmax(np.ones((2, 0))), ValueError, "a last axis that is not empty"),
         (lambda: kernels.cross_entropy(x, np.array([0, 3])), ValueError, r"target 3 is not one of the 3 classes 0\.\.2"),
         (lambda: kernels.cross_entropy(x, np.array([-1, 0])), ValueError, "target -1"),

@@ -112,7 +112,8 @@ def test_adagrad(dtype):
 CONVOLUTIONS = [  # x, outputs, kernel, padding
     ((2, 1, 32, 32), 6, (5, 5), (0, 0)), ((9, 6, 14, 14), 16, (5, 5), (0, 0)), ((3, 16, 5, 5), 7, (5, 5), (0, 0)),
     ((1, 1, 1, 1), 1, (1, 1), (0, 0)), ((0, 2, 4, 5), 3, (2, 3), (0, 0)), ((2, 3, 4, 5), 13, (2, 3), (1, 2)),
-    ((17, 2, 9, 33), 5, (3, 1), (0, 1)), ((2, 2, 3, 3), 1, (3, 3), (2, 2)), ((1, 1, 2, 70), 2, (1, 7), (3, 0)),
+    ((17, 2, 9, 33), 5, (3, 1), (0, 1)), ((3, 2, 40, 50), 9, (3, 3), (1, 1)), ((1, 1, 5, 20), 4, (2, 13), (0, 2)),
+    ((2, 2, 3, 3), 1, (3, 3), (2, 2)), ((1, 1, 2, 70), 2, (1, 7), (3, 0)),
 ]  # fmt: skip
 
 
@@ -134,8 +135,9 @@ def test_conv2d(x_shape, outputs, kernel, padding, dtype):
 
     g = draw(*y.shape, seed=3)
     dw = np.einsum("nchwij,nohw->ocij", seen, g)
-    got = kernels.conv2d_backward_weight(*narrow(dtype, g, x), w.shape, padding)
+    got, shift = kernels.conv2d_backward_weight(*narrow(dtype, g, x), w.shape, padding)
     close(got, dw, dtype, 4 * np.sqrt(max(y[:, 0].size, 1)))
+    close(shift, g.sum(axis=(0, 2, 3)), dtype, 4 * np.sqrt(max(y[:, 0].size, 1)))
 
     # The gradient of x is the convolution of g with the turned kernel, over zeros around g.
     around = [k - 1 for k in kernel]
@@ -186,7 +188,10 @@ def test_pooling(shape, dtype):
     )
     g = draw(n, c, h // 2, w // 2, seed=1).astype(dtype)
     np.testing.assert_array_equal(kernels.avg_pool2x2(x), seen.mean(-1, dtype=dtype))
-    np.testing.assert_array_equal(kernels.max_pool2x2(x), seen.max(-1))
+    y, winner = kernels.max_pool2x2(x)
+    np.testing.assert_array_equal(y, seen.max(-1))
+    np.testing.assert_array_equal(winner, seen.argmax(-1))
+    assert winner.dtype == np.uint8
     averaged, largest = np.zeros_like(x), np.zeros_like(x)
     for at in np.ndindex(g.shape):
         top, left = 2 * at[2], 2 * at[3]
@@ -194,15 +199,16 @@ def test_pooling(shape, dtype):
         first = seen[at].argmax()
         largest[at[0], at[1], top + first // 2, left + first % 2] = g[at]
     np.testing.assert_array_equal(kernels.avg_pool2x2_backward(g, shape), averaged)
-    np.testing.assert_array_equal(kernels.max_pool2x2_backward(g, x), largest)
+    np.testing.assert_array_equal(kernels.max_pool2x2_backward(g, winner, shape), largest)
 
 
 def test_max_pool_lets_nan_through():
     for place in range(4):
         x = np.array([[[[1, 2], [3, 0]]]], np.float32)
         x.ravel()[place] = np.nan
-        assert np.isnan(kernels.max_pool2x2(x)).all()
-        assert kernels.max_pool2x2_backward(np.ones((1, 1, 1, 1), np.float32), x).sum() == 1
+        y, winner = kernels.max_pool2x2(x)
+        assert np.isnan(y).all()
+        assert kernels.max_pool2x2_backward(np.ones_like(y), winner, x.shape).sum() == 1
 
 
 def test_pooling_refuses():

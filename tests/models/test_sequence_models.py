@@ -70,8 +70,8 @@ def test_padding_of_a_source_changes_nothing():
 
 def test_seq2seq_learns_to_reverse_and_translates():
     model = Seq2Seq(TOKENS, 4, 1, 2, 32, generator=np.random.default_rng(0))
-    optimizer, rng = Adam(model.parameters(), 1e-2), np.random.default_rng(1)
-    for _ in range(150):
+    optimizer, rng = Adam(model.parameters(), 5e-3), np.random.default_rng(1)
+    for _ in range(200):  # with twice that rate some seeds fail
         source = rng.integers(2, TOKENS, (64, 3))
         said = source[:, ::-1].copy()
         seen = np.concatenate([np.ones((64, 1), np.int64), said[:, :-1]], axis=1)

@@ -74,6 +74,22 @@ template <class T> py::array_t<T> zeros(const Sizes& shape) {
     return array;
 }
 
+// Zeros, as the widest vectors have them aligned.
+template <class T> class Scratch {
+public:
+    explicit Scratch(size_t count) : memory(count * sizeof(T) + alignment) {
+        void* start = memory.data();
+        size_t room = memory.size();
+        begin = static_cast<T*>(std::align(alignment, count * sizeof(T), start, room));
+    }
+    T* data() { return begin; }
+
+private:
+    static constexpr size_t alignment = 64;
+    std::vector<char> memory;
+    T* begin;
+};
+
 // Calls body(T()) for the element type T of `array`. TypeError: not float32 or float64.
 template <class Body> auto by_dtype(const char* name, const Array& array, Body body) {
     if (py::isinstance<py::array_t<float>>(array)) return body(float());

@@ -30,7 +30,7 @@ Array conv2d(const Array& x, const Array& weight, const std::optional<Array>& bi
         const T *from = read<T>("x", x, shape_of(x)), *w = read<T>("weight", weight, shape_of(weight));
         const T* shift = read<T>("bias", bias, {weight.shape(0)});
         auto y = make<T>(output_of(s));
-        std::vector<T> scratch(conv_scratch(s).forward);
+        Scratch<T> scratch(conv_scratch(s).forward);
         call(table<T>().conv2d, y.mutable_data(), from, w, shift, s, scratch.data());
         return y;
     });
@@ -42,21 +42,21 @@ Array conv2d_backward_data(const Array& g, const Array& weight, const Sizes& x_s
         const Convolution s = convolution(x_shape, shape_of(weight), padding);
         const T *up = read<T>("g", g, output_of(s)), *w = read<T>("weight", weight, shape_of(weight));
         auto dx = make<T>(x_shape);
-        std::vector<T> scratch(conv_scratch(s).data);
+        Scratch<T> scratch(conv_scratch(s).data);
         call(table<T>().conv2d_backward_data, dx.mutable_data(), up, w, s, scratch.data());
         return dx;
     });
 }
 
-Array conv2d_backward_weight(const Array& g, const Array& x, const Sizes& weight_shape, Padding padding) {
-    return by_dtype("g", g, [&](auto zero) -> Array {
+py::tuple conv2d_backward_weight(const Array& g, const Array& x, const Sizes& weight_shape, Padding padding) {
+    return by_dtype("g", g, [&](auto zero) -> py::tuple {
         using T = decltype(zero);
         const Convolution s = convolution(shape_of(x), weight_shape, padding);
         const T *up = read<T>("g", g, output_of(s)), *from = read<T>("x", x, shape_of(x));
-        auto dweight = zeros<T>(weight_shape);
-        std::vector<T> scratch(conv_scratch(s).weight);
-        call(table<T>().conv2d_backward_weight, dweight.mutable_data(), up, from, s, scratch.data());
-        return dweight;
+        auto dweight = zeros<T>(weight_shape), dbias = zeros<T>({weight_shape[0]});
+        Scratch<T> scratch(conv_scratch(s).weight);
+        call(table<T>().conv2d_backward_weight, dweight.mutable_data(), dbias.mutable_data(), up, from, s, scratch.data());
+        return py::make_tuple(dweight, dbias);
     });
 }
 
@@ -93,24 +93,26 @@ Array avg_pool2x2_backward(const Array& g, const Sizes& x_shape) {
     });
 }
 
-Array max_pool2x2(const Array& x) {
-    return by_dtype("x", x, [&](auto zero) -> Array {
+py::tuple max_pool2x2(const Array& x) {
+    return by_dtype("x", x, [&](auto zero) -> py::tuple {
         using T = decltype(zero);
         const Pool pool(shape_of(x));
         const T* from = read<T>("x", x, pool.in);
         auto y = make<T>(pool.out);
-        call(table<T>().max_pool2x2, y.mutable_data(), from, pool.planes, pool.h, pool.w);
-        return y;
+        auto winner = make<uint8_t>(pool.out);
+        call(table<T>().max_pool2x2, y.mutable_data(), winner.mutable_data(), from, pool.planes, pool.h, pool.w);
+        return py::make_tuple(y, winner);
     });
 }
 
-Array max_pool2x2_backward(const Array& g, const Array& x) {
-    return by_dtype("x", x, [&](auto zero) -> Array {
+Array max_pool2x2_backward(const Array& g, const Array& winner, const Sizes& x_shape) {
+    return by_dtype("g", g, [&](auto zero) -> Array {
         using T = decltype(zero);
-        const Pool pool(shape_of(x));
-        const T *up = read<T>("g", g, pool.out), *from = read<T>("x", x, pool.in);
+        const Pool pool(x_shape);
+        const T* up = read<T>("g", g, pool.out);
+        const uint8_t* first = read<uint8_t>("winner", winner, pool.out);
         auto dx = make<T>(pool.in);
-        call(table<T>().max_pool2x2_backward, dx.mutable_data(), up, from, pool.planes, pool.h, pool.w);
+        call(table<T>().max_pool2x2_backward, dx.mutable_data(), up, first, pool.planes, pool.h, pool.w);
         return dx;
     });
 }
@@ -143,7 +145,7 @@ void bind_images(py::module_& m) {
     m.def("avg_pool2x2", &avg_pool2x2, arg("x"));
     m.def("avg_pool2x2_backward", &avg_pool2x2_backward, arg("g"), arg("x_shape"));
     m.def("max_pool2x2", &max_pool2x2, arg("x"));
-    m.def("max_pool2x2_backward", &max_pool2x2_backward, arg("g"), arg("x"));
+    m.def("max_pool2x2_backward", &max_pool2x2_backward, arg("g"), arg("winner"), arg("x_shape"));
     m.def("embedding_backward", &embedding_backward, arg("g"), arg("index"), arg("entries"));
 }
 

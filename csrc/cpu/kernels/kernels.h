@@ -22,6 +22,7 @@ struct Convolution {
     size_t pitch() const { return w + 2 * pw; }
     size_t oh() const { return rows() - kh + 1; }
     size_t ow() const { return pitch() - kw + 1; }
+    size_t plane() const { return (rows() * pitch() + 15) / 16 * 16; }  // in scratch: whole vectors, all aligned
     size_t taps() const { return c * kh * kw; }
 };
 
@@ -49,6 +50,9 @@ struct Adagrad { double lr, eps, weight_decay; };
 template <class T> struct Table {
     void (*unary[unary_count])(T* y, const T* x, size_t count);
     void (*binary[binary_count])(T* y, const T* a, const T* b, size_t count);
+    // alpha tanh(beta x); alpha is not 0.
+    void (*scaled_tanh)(T* y, const T* x, size_t count, T alpha, T beta);
+    void (*scaled_tanh_backward)(T* dx, const T* g, const T* y, size_t count, T alpha, T beta);
 
     // c (m, n), rows `pitch` apart, = a (m, k) b (k, n) + plus, which may be c itself. room: matmul_room elements, not set.
     void (*matmul)(T* c, size_t pitch, Matrix<T> a, Matrix<T> b, size_t m, size_t n, size_t k, Addend<T> plus, T* room);
@@ -92,15 +96,15 @@ template <class T> struct Table {
     void (*adam)(T* w, T* m, T* v, const T* g, size_t count, const Adam& options);
     void (*adagrad)(T* w, T* sum, const T* g, size_t count, const Adagrad& options);
 
-    // scratch: as many T as conv_scratch says, all zero.
+    // scratch: as many T as conv_scratch says, all zero, best at a multiple of 64 bytes.
     void (*conv2d)(T* y, const T* x, const T* weight, const T* bias, const Convolution& shape, T* scratch);
     void (*conv2d_backward_data)(T* dx, const T* g, const T* weight, const Convolution& shape, T* scratch);
-    void (*conv2d_backward_weight)(T* dweight, const T* g, const T* x, const Convolution& shape, T* scratch);
-    // Windows of 2 x 2 with stride 2; x (planes, h, w) -> (planes, h / 2, w / 2).
+    void (*conv2d_backward_weight)(T* dweight, T* dbias, const T* g, const T* x, const Convolution& shape, T* scratch);
+    // Windows of 2 x 2 with stride 2; x (planes, h, w) -> (planes, h / 2, w / 2). winner: 0 to 3, row by row.
     void (*avg_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
     void (*avg_pool2x2_backward)(T* dx, const T* g, size_t planes, size_t h, size_t w);
-    void (*max_pool2x2)(T* y, const T* x, size_t planes, size_t h, size_t w);
-    void (*max_pool2x2_backward)(T* dx, const T* g, const T* x, size_t planes, size_t h, size_t w);
+    void (*max_pool2x2)(T* y, uint8_t* winner, const T* x, size_t planes, size_t h, size_t w);
+    void (*max_pool2x2_backward)(T* dx, const T* g, const uint8_t* winner, size_t planes, size_t h, size_t w);
 
     // Heads begin...end - 1 of the batch * kv_heads of keys. No size is 0; log_sums (batch, heads, queries).
     // room: attention_room(s) elements, on a cache line.
@@ -118,12 +122,16 @@ template <class T> struct Table {
 inline size_t norm_scratch(size_t cols) { return 2 * cols; }
 
 constexpr size_t slack = 64;         // elements by which a block of the widest vectors may pass an end
-constexpr size_t weight_batch = 8;  // images whose gradients of weights are summed in registers
+// Images whose gradients of weights are summed in registers: so many that what a tile reads stays in the first cache.
+inline size_t weight_batch(const Convolution& s) {
+    const size_t images = 8192 / (5 * s.rows() * s.pitch() + 1);
+    return images < 1 ? 1 : images > 8 ? 8 : images;
+}
 struct ConvolutionScratch { size_t forward, data, weight; };
 inline ConvolutionScratch conv_scratch(const Convolution& s) {
-    const size_t plane = s.rows() * s.pitch(), margin = s.kh * s.pitch(), both = s.c * plane + s.o * (plane + slack);
+    const size_t plane = s.plane(), margin = s.kh * s.pitch(), both = s.c * plane + s.o * (plane + slack);
     return {both + 2 * slack, s.o * (plane + margin) + s.c * (plane + slack) + s.o * s.taps() + 2 * slack,
-            weight_batch * (both + slack) + slack};
+            weight_batch(s) * (both + slack) + slack};
 }
 
 template <class T> const Table<T>& table();

@@ -10,6 +10,11 @@ def tanh(x: Tensor) -> Tensor:
     return apply("tanh", x)
 
 
+def scaled_tanh(x: Tensor, alpha: float, beta: float) -> Tensor:
+    """alpha tanh(beta x), the squashing function of LeCun et al. 1998, Appendix A. ValueError: alpha is 0."""
+    return apply("scaled_tanh", x, alpha=alpha, beta=beta)
+
+
 def sigmoid(x: Tensor) -> Tensor:
     return apply("sigmoid", x)
 

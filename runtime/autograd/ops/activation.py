@@ -20,6 +20,27 @@ class Tanh(Unary):
         return g * (1 - self.y * self.y)
 
 
+@op("scaled_tanh")
+@dataclass(eq=False)
+class ScaledTanh(Unary):
+    """alpha tanh(beta x), LeCun's squashing function."""
+
+    alpha: float
+    beta: float
+
+    def shape(self, x: Shape) -> Shape:
+        if self.alpha == 0:
+            raise ValueError("scaled_tanh: alpha must not be 0")
+        return x
+
+    def forward(self, x: Array) -> Array:
+        self.y = self.xp.tanh(x * self.beta) * self.alpha
+        return self.y
+
+    def backward(self, g: Array) -> Array:
+        return g * (self.alpha * self.beta - self.y * self.y * (self.beta / self.alpha))
+
+
 @op("sigmoid")
 class Sigmoid(Unary):
     def forward(self, x: Array) -> Array:

@@ -28,6 +28,7 @@ class Convolution(Function):
     dilation: Shape
     groups: int
     windows: Windows = field(init=False, repr=False)
+    weight_shape: Shape = field(init=False, repr=False)
 
     def check(self, x: Shape, weight: Shape, bias: tuple[Shape, ...], channels: str, features: int) -> None:
         """Refuse ranks, options, and a bias that is not (features,)."""
@@ -100,7 +101,8 @@ class Direct(Convolution):
     """x (N, C, *S), weight (O, C / groups, *K), optionally bias (O,) -> (N, O, *P).
 
     P = (S + 2 padding - dilation (K - 1) - 1) // stride + 1. Padding "valid" is none; "same", with stride 1,
-    makes P = S, and is one more after the image than before it where it is odd.
+    makes P = S, and is one more after the image than before it where it is odd. Where the one window is the
+    whole image, nothing is unrolled: the columns are the images as they lie, (N, C K).
     """
 
     def shape(self, x: Shape, weight: Shape, *bias: Shape) -> Shape:
@@ -113,25 +115,51 @@ class Direct(Convolution):
         out = window_counts(kernel, self.stride, self.dilation, both, x[2:])
         if min(out) < 1:
             raise self.refuse("the kernel is larger than the padded image", x, weight)
-        self.windows = Windows(kernel, self.stride, self.dilation, before, x[2:], out)
+        self.windows, self.weight_shape = (
+            Windows(kernel, self.stride, self.dilation, before, x[2:], out),
+            weight,
+        )
         return (x[0], weight[0], *out)
 
+    @property
+    def whole(self) -> bool:
+        return self.groups == 1 and self.windows.kernel == self.windows.image and not self.windows.clipped()
+
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
-        self.weight, self.columns = weight, self.unroll(x)
-        rows = self.matrix(weight) @ self.columns  # (G, O / G, C / G K) (G, C / G K, N P)
-        if bias:
-            rows += bias[0].reshape(*rows.shape[:2], 1)
-        if len(self.needs) > 1 and not self.needs[1]:
-            del self.columns
-        return self.grid(rows)
+        self.weight = weight if self.needs[0] else None
+        if self.whole:
+            columns = x.reshape(len(x), prod(x.shape[1:]))
+            y = columns @ self.matrix(weight)[0].T  # (N, C K) (C K, O)
+            if bias:
+                y += bias[0]
+            y = y.reshape(*y.shape, *self.windows.out)
+        else:
+            columns = self.unroll(x)
+            rows = self.matrix(weight) @ columns  # (G, O / G, C / G K) (G, C / G K, N P)
+            if bias:
+                rows += bias[0].reshape(*rows.shape[:2], 1)
+            y = self.grid(rows)
+        self.columns: Array = columns if self.needs[1] else None
+        return y
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:
+        if self.whole:
+            return self._backward_whole(g.reshape(g.shape[:2]))
         rows, dx, dw = self.rows(g), None, None
         if self.needs[0]:
             dx = self.roll(self.matrix(self.weight).swapaxes(1, 2) @ rows)
         if self.needs[1]:
-            dw = (rows @ self.columns.swapaxes(1, 2)).reshape(self.weight.shape)
+            dw = (rows @ self.columns.swapaxes(1, 2)).reshape(self.weight_shape)
         return (dx, dw, rows.sum(axis=2).reshape(-1)) if len(self.needs) == 3 else (dx, dw)
+
+    def _backward_whole(self, g: Array) -> tuple[Array | None, ...]:
+        """g (N, O)."""
+        dx = dw = None
+        if self.needs[0]:
+            dx = (g @ self.matrix(self.weight)[0]).reshape(len(g), *self.weight_shape[1:])
+        if self.needs[1]:
+            dw = (g.T @ self.columns).reshape(self.weight_shape)
+        return (dx, dw, g.sum(axis=0)) if len(self.needs) == 3 else (dx, dw)
 
 
 @dataclass(eq=False)
@@ -160,10 +188,11 @@ class Transposed(Convolution):
         if min(x[2:]) < 1 or min(image) < 1:
             raise self.refuse(f"padding {self.padding} leaves nothing of the image", x, weight)
         self.windows = Windows(weight[2:], self.stride, self.dilation, self.padding, image, x[2:])
+        self.weight_shape = weight
         return (x[0], features, *image)
 
     def forward(self, x: Array, weight: Array, *bias: Array) -> Array:
-        self.x, self.weight = x, weight
+        self.x, self.weight = x if self.needs[1] else None, weight if self.needs[0] else None
         image = self.roll(self.matrix(weight).swapaxes(1, 2) @ self.rows(x))
         if bias:
             image += bias[0].reshape(-1, *(1 for _ in self.stride))
@@ -174,7 +203,7 @@ class Transposed(Convolution):
         if self.needs[0]:
             dx = self.grid(self.matrix(self.weight) @ columns)
         if self.needs[1]:
-            dw = (self.rows(self.x) @ columns.swapaxes(1, 2)).reshape(self.weight.shape)
+            dw = (self.rows(self.x) @ columns.swapaxes(1, 2)).reshape(self.weight_shape)
         return (dx, dw, g.sum(axis=(0, *range(2, g.ndim)))) if len(self.needs) == 3 else (dx, dw)
 
 

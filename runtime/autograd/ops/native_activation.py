@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ringleader.runtime.autograd.native import KERNELS, native, takes
 from ringleader.runtime.autograd.op import Array
-from ringleader.runtime.autograd.ops.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
+from ringleader.runtime.autograd.ops.activation import GELU, ReLU, ScaledTanh, Sigmoid, SiLU, Tanh
 from ringleader.runtime.autograd.ops.arithmetic import Unary
 
 
@@ -67,3 +67,17 @@ class NativeSiLU(FromInput, SiLU):
 class NativeGELU(FromInput, GELU):
     def kernel(self) -> str:
         return "gelu_tanh" if self.approximate == "tanh" else "gelu"
+
+
+@native("scaled_tanh")
+class NativeScaledTanh(ScaledTanh):
+    def forward(self, x: Array) -> Array:
+        if not takes(x):
+            return super().forward(x)
+        self.y = KERNELS.scaled_tanh(x, self.alpha, self.beta)
+        return self.y
+
+    def backward(self, g: Array) -> Array:
+        if not takes(g, self.y):
+            return super().backward(g)
+        return KERNELS.scaled_tanh_backward(g, self.y, self.alpha, self.beta)

@@ -43,6 +43,10 @@ class Pool(Function):
         """An output full of ``value``, in the memory layout of x."""
         return self.xp.full_like(x, value, shape=(*x.shape[:2], *self.windows.out))
 
+    def image(self, g: Array) -> Array:
+        """Zeros for the gradient of the image, in the memory layout of g."""
+        return self.xp.zeros_like(g, shape=(*g.shape[:2], *self.windows.image))
+
 
 @dataclass(eq=False)
 class AvgPool(Pool):
@@ -51,11 +55,10 @@ class AvgPool(Pool):
     count_include_pad: bool = True
 
     def forward(self, x: Array) -> Array:
-        self.like, y = x, self.filled(x, 0)
+        y = self.filled(x, 0)
         for _, inside, pixels in self.windows.places():
             y[inside] += x[pixels]
-        self.share = self._share(x)
-        y *= self.share
+        y *= self._share(x)
         return y
 
     def _share(self, x: Array) -> Array:
@@ -68,7 +71,7 @@ class AvgPool(Pool):
         return 1 / counts
 
     def backward(self, g: Array) -> Array:
-        dx, share = self.xp.zeros_like(self.like), g * self.share
+        dx, share = self.image(g), g * self._share(g)
         for _, inside, pixels in self.windows.places():
             dx[pixels] += share[inside]
         return dx
@@ -78,7 +81,7 @@ class MaxPool(Pool):
     """Of equal maxima in a window the first, row by row, gets the gradient. NaN goes through."""
 
     def forward(self, x: Array) -> Array:
-        self.like, y = x, self.filled(x, -np.inf)
+        y = self.filled(x, -np.inf)
         self.winner = self.xp.zeros_like(y, dtype=np.min_scalar_type(prod(self.kernel_size)))
         places = enumerate(self.windows.places())
         for number, (_, inside, pixels) in reversed(list(places)):  # backwards: the first of equals stays
@@ -88,7 +91,7 @@ class MaxPool(Pool):
         return y
 
     def backward(self, g: Array) -> Array:
-        dx = self.xp.zeros_like(self.like)
+        dx = self.image(g)
         for number, (_, inside, pixels) in enumerate(self.windows.places()):
             dx[pixels] += g[inside] * (self.winner[inside] == number)
         return dx

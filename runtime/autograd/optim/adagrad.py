@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ringleader.runtime.autograd.native import KERNELS
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
 
@@ -28,10 +29,18 @@ def update(
     np.subtract(w, np.multiply(a, lr / (1 + (step - 1) * lr_decay), out=a), out=w)
 
 
+def kernel(
+    w: Array, g: Array, state: Mapping[str, Array], step: int, *, lr: float, lr_decay: float = 0,
+    weight_decay: float = 0, initial_accumulator_value: float = 0, eps: float = 1e-10,
+) -> None:  # fmt: skip
+    lr /= 1 + (step - 1) * lr_decay
+    KERNELS.adagrad(w, state["sum"], g, lr=lr, eps=eps, weight_decay=weight_decay)
+
+
 class Adagrad(Optimizer):
     """Adagrad with the diagonal of the matrix (Duchi et al. 2011): see ``update`` in this file."""
 
-    update = staticmethod(update)
+    update, kernel = staticmethod(update), staticmethod(kernel)
 
     def __init__(
         self, params: Params, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0,

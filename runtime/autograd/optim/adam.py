@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
+from ringleader.runtime.autograd.native import KERNELS
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
 
@@ -52,10 +54,20 @@ def update_decoupled(
     update(w, g, state, step, lr=lr, betas=betas, eps=eps, scratch=scratch)
 
 
+def kernel(
+    w: Array, g: Array, state: Mapping[str, Array], step: int, *, lr: float, betas: Betas = (0.9, 0.999),
+    eps: float = 1e-8, weight_decay: float = 0, decoupled: bool = False,
+) -> None:  # fmt: skip
+    KERNELS.adam(
+        w, state["exp_avg"], state["exp_avg_sq"], g, lr=lr, beta1=betas[0], beta2=betas[1], eps=eps,
+        weight_decay=weight_decay, bias1=1 - betas[0] ** step, bias2=1 - betas[1] ** step, decoupled=decoupled,
+    )  # fmt: skip
+
+
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015), with weight decay added to the gradient: see ``update`` in this file."""
 
-    update = staticmethod(update)
+    update, kernel = staticmethod(update), staticmethod(kernel)
 
     def __init__(
         self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,
@@ -76,7 +88,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019): see ``update_decoupled`` in this file."""
 
-    update = staticmethod(update_decoupled)
+    update, kernel = staticmethod(update_decoupled), staticmethod(partial(kernel, decoupled=True))
 
     def __init__(
         self, params: Params, lr: float = 1e-3, betas: Betas = (0.9, 0.999), eps: float = 1e-8,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,22 @@ def flatten_parameters(parameters: Module | Iterable[Tensor]) -> list[tuple[Arra
 
 def _flatten(tensors: list[Tensor]) -> tuple[Array, Array]:
     xp, size = array_module(tensors[0].device), sum(t.size for t in tensors)
-    data, gradients = (xp.zeros(size, tensors[0].dtype) for _ in range(2))
+    data, gradients = (xp.empty(size, tensors[0].dtype) for _ in range(2))
+    lay_out(tensors, data, gradients)
+    return data, gradients
+
+
+def lay_out(tensors: Iterable[Tensor], data: Array | None, gradients: Array) -> None:
+    """Move ``data``, unless it is None, and gradients into these flat arrays, one tensor after the other."""
     at = 0
     for tensor in tensors:
         part = slice(at, at + tensor.size)
         at = part.stop
-        view = data[part].reshape(tensor.shape)
-        view[...] = tensor.data
-        tensor.data = view
+        if data is not None:
+            view = data[part].reshape(tensor.shape)
+            view[...] = tensor.data
+            tensor.data = view
         tensor.grad_storage = gradients[part].reshape(tensor.shape)
-    return data, gradients
 
 
 def follows(first: Array, second: Array) -> bool:
@@ -51,7 +57,7 @@ def follows(first: Array, second: Array) -> bool:
     )  # fmt: skip
 
 
-def span(arrays: list[Array]) -> Array:
+def span(arrays: Sequence[Array]) -> Array:
     """One flat view of arrays each of which ``follows`` the one before; of a single array as well."""
     first = arrays[0]
     if len(arrays) == 1:

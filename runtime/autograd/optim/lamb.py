@@ -39,7 +39,7 @@ class LAMB(Adam):
     the norms (phi is the identity).
     """
 
-    update = staticmethod(update)
+    update, kernel = staticmethod(update), None  # type: ignore[assignment]
     elementwise = False
 
     def __init__(

@@ -8,6 +8,7 @@ from operator import is_
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from ringleader.runtime.autograd.native import KERNELS, takes
 from ringleader.runtime.autograd.op import Array, array_module
 from ringleader.runtime.autograd.optim.flat import address, follows, span
 from ringleader.runtime.autograd.tensor import Tensor
@@ -29,8 +30,9 @@ class Run:
 
     members: list[int]
     w: Array
-    g: Array
+    g: Array | None  # None: that of a single parameter, which gets another array in every step
     state: dict[str, Array]  # as w: flat, if w is
+    native: bool  # whether the rule's kernel takes them
 
 
 class Optimizer:
@@ -42,10 +44,12 @@ class Optimizer:
 
     A subclass has its rule in ``update``, a function of arrays and numbers only, so that a parameter server
     can call it too: ``update(w, g, state, step, **options)`` changes ``w`` and ``state`` in place in update
-    number ``step`` (from 1), and needs two arrays like ``w`` as scratch, which it makes if not given.
+    number ``step`` (from 1), and needs two arrays like ``w`` as scratch, which it makes if not given. ``kernel`` is
+    the same without scratch, in one pass over memory, for arrays that native kernels take; ``update`` says what it does.
     """
 
     update: ClassVar[Callable[..., None]]
+    kernel: ClassVar[Callable[..., None] | None] = None
     elementwise: ClassVar[bool] = True  # whether the rule may be applied to any part of a tensor by itself
 
     def __init__(self, params: Params, **defaults: Any) -> None:
@@ -111,25 +115,38 @@ class Optimizer:
         for number, options in enumerate(self._options()):
             for run in self._runs(number, options):
                 step = self.state[run.members[0]]["step"] + 1
-                for w, g, state, scratch in self._pieces(run):
-                    type(self).update(w, g, state, step, **options, scratch=scratch)
+                self._update(run, step, options)
                 for i in run.members:
                     self.state[i]["step"] = step
                     self.params[i].mark_changed()
+
+    def _update(self, run: Run, step: int, options: Options) -> None:
+        """One step of one run: by one call of the kernel, or of the rule in pieces."""
+        g, native = run.g, run.native
+        if g is None:
+            g = self.params[run.members[0]].grad
+            assert g is not None  # or there would be no such run
+            g = g.reshape(run.w.shape)
+            native = native and takes(run.w, g)
+        if native:
+            type(self).kernel(run.w, g, run.state, step, **options)  # type: ignore[misc]
+            return
+        for w, part, state, scratch in self._pieces(run, g):
+            type(self).update(w, part, state, step, **options, scratch=scratch)
 
     def _options(self) -> list[dict[str, Any]]:
         """Each group's, without its parameters."""
         return [{key: group[key] for key in self.defaults} for group in self.param_groups]
 
-    def _pieces(self, run: Run) -> Iterator[tuple[Array, Array, dict[str, Array], Scratch]]:
+    def _pieces(self, run: Run, g: Array) -> Iterator[tuple[Array, Array, dict[str, Array], Scratch]]:
         """The run in pieces that fit into the cache; in one, if it must stay whole."""
         if not self.elementwise or run.w.ndim != 1:
-            yield run.w, run.g, run.state, self._scratch_of(run.w)
+            yield run.w, g, run.state, self._scratch_of(run.w)
             return
         for at in range(0, run.w.size, BLOCK):
             part = slice(at, at + BLOCK)
             state = {name: array[part] for name, array in run.state.items()}
-            yield run.w[part], run.g[part], state, self._scratch_of(run.w[part])
+            yield run.w[part], g[part], state, self._scratch_of(run.w[part])
 
     def _scratch_of(self, w: Array) -> tuple[Array, Array]:
         """The same memory for all that are no larger than what was there."""
@@ -147,7 +164,7 @@ class Optimizer:
         live = [i for i, parameter in enumerate(self.param_groups[number]["params"], start)
                 if parameter.grad is not None]  # fmt: skip
         names = self.initial(options)
-        arrays = [array for i in live for array in (self.params[i].data, self.params[i].grad)]
+        arrays = [array for i in live for array in self._arrays(i)]
         key, runs = self._plans.get(number, (None, []))
         if key and key[0] == names and len(key[1]) == len(arrays) and all(map(is_, key[1], arrays)):
             return runs
@@ -156,6 +173,11 @@ class Optimizer:
         runs = [self._run(members, list(names)) for members in self._neighbours(live)]
         self._plans[number] = ((names, arrays), runs)
         return runs
+
+    def _arrays(self, i: int) -> tuple[Array, Array | None]:
+        """Data and gradient, as far as they stay the same from step to step."""
+        parameter = self.params[i]
+        return parameter.data, None if parameter.grad_storage is None else parameter.grad
 
     def _prepare(self, i: int, names: Mapping[str, float]) -> None:
         data, state = self.params[i].data, self.state.setdefault(i, {"step": 0})
@@ -184,17 +206,20 @@ class Optimizer:
 
     def _run(self, members: list[int], names: list[str]) -> Run:
         """Updated as one: their state moves into flat arrays, of which each keeps its view."""
-        params = [self.params[i] for i in members]
-        data, gradients = [p.data for p in params], [p.grad for p in params]
-        if not (self.elementwise and all(array.flags.c_contiguous for array in data + gradients)):
+        data, gradients = zip(*map(self._arrays, members))
+        known = [g for g in gradients if g is not None]
+        if not (self.elementwise and all(array.flags.c_contiguous for array in (*data, *known))):
             [i] = members
-            return Run(members, data[0], gradients[0], {name: self.state[i][name] for name in names})
+            return Run(members, data[0], None, {name: self.state[i][name] for name in names}, native=False)
         state = {}
         for name in names:
             if len(members) > 1:
                 self._join_state(members, name)
             state[name] = span([self.state[i][name] for i in members])
-        return Run(members, span(data), span(gradients), state)
+        w, g = span(data), span(known) if known else None
+        native = KERNELS is not None and self.kernel is not None
+        native = native and takes(w, *state.values(), *([] if g is None else [g]))
+        return Run(members, w, g, state, native)
 
     def _join_state(self, members: list[int], name: str) -> None:
         flat, at = np.concatenate([self.state[i][name].reshape(-1) for i in members]), 0

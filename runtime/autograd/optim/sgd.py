@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from ringleader.runtime.autograd.native import KERNELS
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
 
@@ -34,6 +35,16 @@ def update(
     np.subtract(w, np.multiply(g, lr, out=a), out=w)
 
 
+def kernel(
+    w: Array, g: Array, state: Mapping[str, Array], step: int, *, lr: float, momentum: float = 0,
+    dampening: float = 0, weight_decay: float = 0, nesterov: bool = False,
+) -> None:  # fmt: skip
+    KERNELS.sgd(
+        w, state["momentum_buffer"] if momentum else None, g, lr=lr, momentum=momentum, dampening=dampening,
+        weight_decay=weight_decay, nesterov=nesterov, first=step == 1,
+    )  # fmt: skip
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum and weight decay: see ``update`` in this file.
 
@@ -41,7 +52,7 @@ class SGD(Optimizer):
     without momentum, or with dampening.
     """
 
-    update = staticmethod(update)
+    update, kernel = staticmethod(update), staticmethod(kernel)
 
     def __init__(
         self, params: Params, lr: float = 1e-3, momentum: float = 0, weight_decay: float = 0,

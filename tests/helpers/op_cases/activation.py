@@ -28,6 +28,7 @@ def masks() -> list[Case]:
 
 
 CASES: list[Case] = [
+    *unary("scaled_tanh", alpha=1.7159, beta=2 / 3), *unary("scaled_tanh", alpha=-0.5, beta=-3.0),
     *unary("relu6", lambda *shape: np.asarray(20 * distinct(*shape))), *unary("leaky_relu", distinct),
     *unary("leaky_relu", distinct, negative_slope=-0.5), *unary("elu", distinct), *unary("elu", distinct, alpha=2.5),
     *unary("softplus"), *unary("softplus", beta=3.0, threshold=1.2), *unary("silu"), *unary("gelu"),

@@ -14,7 +14,9 @@ PAIRS = {
     "tanh": (by_kernel.NativeTanh, activation.Tanh),
     "sigmoid": (by_kernel.NativeSigmoid, activation.Sigmoid),
     "relu": (by_kernel.NativeReLU, activation.ReLU),
+    "scaled_tanh": (by_kernel.NativeScaledTanh, activation.ScaledTanh),
 }
+OPTIONS = {"scaled_tanh": {"alpha": 1.7159, "beta": 2 / 3}}
 
 needs_kernels = pytest.mark.skipif(native.KERNELS is None, reason="the kernels are not built, or turned off")
 
@@ -28,7 +30,7 @@ def test_native_equals_numpy(name, dtype):
     generator = np.random.default_rng(0)
     for shape in [(), (1,), (0, 3), (7, 5), (3, 64)]:
         x, g = (np.asarray(generator.standard_normal(shape), dtype) for _ in range(2))
-        one, other = ours(), numpys()
+        one, other = (op(**OPTIONS.get(name, {})) for op in (ours, numpys))
         eps = np.finfo(dtype).eps
         y = one.forward(x)
         np.testing.assert_allclose(y, other.forward(x), rtol=8 * eps, atol=eps)
@@ -43,11 +45,11 @@ def test_what_kernels_do_not_take_goes_to_numpy(name, monkeypatch):
     monkeypatch.setattr(by_kernel, "KERNELS", None)
     x = np.random.default_rng(0).standard_normal((6, 4))
     for strange in (x[:, ::2], x.T, x.astype(np.float16)):
-        one, other = ours(), numpys()
+        one, other = (op(**OPTIONS.get(name, {})) for op in (ours, numpys))
         np.testing.assert_array_equal(one.forward(strange), other.forward(strange))
         np.testing.assert_array_equal(one.backward(strange), other.backward(strange))
     with pytest.raises(AttributeError):  # this array would have gone to a kernel
-        ours().forward(x)
+        ours(**OPTIONS.get(name, {})).forward(x)
 
 
 def test_takes():

@@ -35,6 +35,7 @@ from ringleader.runtime.autograd import (
     nll_loss,
     relu6,
     rms_norm,
+    scaled_tanh,
     softmax,
     softplus,
 )
@@ -246,6 +247,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: softmax(x(2, 3), 2), ShapeError, r"softmax: shape \(2, 3\): dim 2 is out of range"),
     (lambda: log_softmax(x(), 0), ShapeError, r"log_softmax: .*dim 0"),
     (lambda: gelu(x(2), "fast"), ValueError, "gelu: approximate must be 'none' or 'tanh', not 'fast'"),
+    (lambda: scaled_tanh(x(2), 0.0, 1.0), ValueError, "scaled_tanh: alpha must not be 0"),
     (lambda: softplus(x(2), 0.0), ValueError, "softplus: beta must be positive"),
     (lambda: cross_entropy(x(2, 3), np.zeros(2, int), np.ones(2)), ShapeError, r"weight must be \(3,\)"),
     (lambda: cross_entropy(x(2, 3), np.zeros(2, int), label_smoothing=2), ValueError, "label_smoothing must be in 0..1"),

@@ -44,6 +44,17 @@ SHAPES = [(3, 2), (), (5,), (0,), (1, 1), (4, 3)]
 every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 
 
+@pytest.fixture(autouse=True, params=["update", "kernel"])
+def rule(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for numpy's rules and for native kernels."""
+    name: str = request.param
+    if name == "update":
+        monkeypatch.setattr(module, "KERNELS", None)
+    elif module.KERNELS is None:
+        pytest.skip("the kernels are not built, or turned off")
+    return name
+
+
 def parameters(shapes: Any = SHAPES, dtype: Any = np.float32) -> list[Parameter]:
     rng = np.random.default_rng(0)
     return [Parameter(rng.standard_normal(shape).astype(dtype)) for shape in shapes]
@@ -97,24 +108,73 @@ def test_flat_updates_are_those_of_each_tensor_bit_for_bit(
     assert not np.array_equal(plain[0].data, parameters(dtype=dtype)[0].data)
 
 
-def test_a_flat_group_is_one_call_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flat_group_is_one_call_of_the_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    rule = Adam.update
+    function = getattr(Adam, rule)
 
     def counted(w: Any, *args: Any, **options: Any) -> None:
-        calls.append(w.size)
-        rule(w, *args, **options)
+        calls.extend([w.size] * (w.size > 0))  # nothing to do for no elements
+        function(w, *args, **options)
 
-    monkeypatch.setattr(Adam, "update", staticmethod(counted))
+    monkeypatch.setattr(Adam, rule, staticmethod(counted))
     params = [*parameters(), *parameters(dtype=np.float64)]
     optimizer = Adam(params)
     steps(optimizer, params, range(1))
-    assert len(calls) == len(params) - 2  # one call each; nothing to do for no elements
+    assert len(calls) == len(params) - 2  # one call each
     flatten_parameters(params)
     calls.clear()
     steps(optimizer, params, range(1, 3))  # the state that is there moves into flat arrays
     total = sum(p.size for p in params) // 2
     assert sorted(calls) == [total] * 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [name for name in MAKE if name != "lamb"])
+def test_kernels_do_what_the_rule_says(name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, numpys = parameters([(1,), (37,), (64, 9)], dtype), parameters([(1,), (37,), (64, 9)], dtype)
+    one, two = MAKE[name](ours), MAKE[name](numpys)
+    steps(one, ours, range(5))
+    monkeypatch.setattr(module, "KERNELS", None)
+    steps(two, numpys, range(5))
+    for mine, theirs in zip(ours, numpys):
+        np.testing.assert_allclose(
+            mine.data, theirs.data, rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-6
+        )
+    for i, of in two.state.items():
+        for key, value in of.items():
+            np.testing.assert_allclose(one.state[i][key], value, rtol=1e-4 if dtype == np.float32 else 1e-12)
+
+
+def test_what_kernels_do_not_take_is_left_to_the_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Adam, "kernel", staticmethod(never))
+    half, strided = Parameter(np.ones(3, np.float16)), Parameter(np.ones((4, 6))[:, ::2])
+    for p in (half, strided):
+        p.grad = np.ones(p.shape, p.dtype)
+    Adam([half, strided], lr=0.5).step()
+    assert half.data[0] == 0.5 and strided.data[0, 0] == pytest.approx(0.5)
+    strided.data = strided.data.copy()
+    if rule == "kernel":
+        with pytest.raises(AssertionError):
+            Adam([strided]).step()
+
+
+def test_gradients_in_new_arrays_are_no_reason_to_plan_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are those of another layout or dtype."""
+    params, others = parameters([(4, 3), (2,)]), parameters([(4, 3), (2,)])
+    optimizer, other = Adam(params), Adam(others)
+    steps(optimizer, params, range(1))
+    steps(other, others, range(1))
+    monkeypatch.setattr(Adam, "_neighbours", None)
+    for p, q in zip(params, others):
+        p.grad = np.arange(p.size, dtype=np.float64).reshape(p.shape[::-1]).T
+        q.grad = np.ascontiguousarray(p.grad, np.float32)
+    optimizer.step()
+    other.step()
+    for p, q in zip(params, others):
+        np.testing.assert_allclose(p.data, q.data, rtol=1e-5)
 
 
 @every

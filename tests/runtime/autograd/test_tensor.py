@@ -175,6 +175,31 @@ def test_grad_storage_is_where_the_gradient_goes() -> None:
     np.testing.assert_array_equal(bucket, [7, 3, 3, 7, 9])
 
 
+def test_after_none_the_next_gradient_overwrites_what_is_in_the_storage() -> None:
+    x, storage = leaf(1, 2), np.zeros(2)
+    x.grad_storage = storage
+    for factor in (2, 3):
+        x.grad = None
+        storage[...] = 99  # of the step before
+        (x * factor).sum().backward()
+        assert x.grad is storage
+        np.testing.assert_array_equal(storage, [factor] * 2)
+    (x * 4).sum().backward()  # adds to what is there
+    np.testing.assert_array_equal(storage, [7, 7])
+
+
+def test_sums_of_many_uses_touch_no_array_that_others_have() -> None:
+    """add hands on the very array it was given, to several at once."""
+    x, y, given = leaf(1, 2), leaf(3, 4), np.ones(2)
+    out = (x + x) + (x + y) + (y + x) + x * 2
+    for count in (1, 2):
+        out.backward(given, retain_graph=True)
+        np.testing.assert_array_equal(given, [1, 1])
+        np.testing.assert_array_equal(x.grad, [6 * count] * 2)
+        np.testing.assert_array_equal(y.grad, [2 * count] * 2)
+    assert not np.shares_memory(x.grad, y.grad)
+
+
 def test_grad_storage_takes_over_the_gradient_that_is_there() -> None:
     x, storage = leaf(1, 2), np.zeros(2)
     (x * x).sum().backward()

@@ -16,7 +16,9 @@ from ringleader.runtime.autograd import (
     Tanh,
     Tensor,
     cross_entropy,
+    flatten_parameters,
 )
+from ringleader.runtime.autograd.optim import optimizer as optimizer_module
 from ringleader.runtime.comm import spawn
 from ringleader.runtime.parallel import DataParallel, broadcast_parameters
 from ringleader.runtime.training import Dataset, TrainConfig, make_optimizer, shard, train
@@ -122,19 +124,23 @@ def test_ranks_that_finish_gradients_in_other_orders_or_not_at_all(bucket_bytes:
 
 
 class Recorder:
-    """A world of one that writes down when what was started and waited for."""
+    """A rank that writes down when what was started and waited for."""
 
-    rank, size = 0, 1
+    rank = 0
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 2) -> None:
+        self.size = size
         self.log: list[str] = []
+
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        return np.full(shape, np.nan, dtype)
 
     def broadcast(self, x: Any, root: int = 0) -> Any:
         return x
 
     def allreduce(self, x: Any, op: str, algorithm: str, async_op: bool) -> Recorder:
-        assert (op, algorithm, async_op) == ("sum", "auto", True)
-        self.log.append(f"start {x.size - 1}")
+        assert (op, algorithm) == ("sum", "auto")
+        self.log.append(f"{'start' if async_op else 'reduce'} {x.size - 1}")
         return self
 
     def test(self) -> bool:
@@ -152,8 +158,73 @@ def test_buckets_start_while_backward_runs_last_layer_first() -> None:
     for _, layer in model.named_children():
         layer.weight.register_post_accumulate_grad_hook(lambda p: world.log.append(f"ready {p.size}"))
     parallel.backward(parallel(Tensor(np.ones((1, 2), np.float32))).sum())
-    order = ["start 20", "ready 20", "start 12", "ready 12", "start 6", "ready 6"]
-    assert world.log == [*order, "wait", "wait", "wait"]
+    order = ["start 20", "ready 20", "start 12", "ready 12", "ready 6", "reduce 6"]
+    assert world.log == [*order, "wait", "wait"]
+
+
+def test_alone_there_is_nothing_to_reduce() -> None:
+    world: Any = Recorder(size=1)
+    parallel = DataParallel(Forked(), world, bucket_bytes=0)
+    parallel.model.names = "ab"  # type: ignore[assignment]
+    for _ in range(2):
+        parallel.zero_grad()
+        assert parallel.backward(parallel(Tensor(np.ones(3))).sum()) == 12
+        assert parallel.unused_parameters() == ["d", "c"]
+        gradients = [p.grad[0] for p in parallel.parameters.values()]
+        assert gradients == [2, 2, 0, 0]
+    assert world.log == []
+
+
+def test_a_gradient_of_the_step_before_is_not_there_in_the_next() -> None:
+    def rank_main(world: Any) -> list[float]:
+        model = Forked()
+        parallel = DataParallel(model, world)
+        seen = []
+        for names in ("abcd", "ab", "b"):
+            model.names = names
+            parallel.zero_grad()
+            assert model.a.grad is None  # type: ignore[attr-defined]
+            parallel.backward(parallel(Tensor(np.ones(3))).sum())
+            seen += [p.grad[0] for p in model.parameters()]
+        return seen
+
+    for seen in spawn(2, rank_main):
+        assert seen == [16, 16, 16, 16, 4, 4, 0, 0, 0, 2, 0, 0]
+
+
+def test_an_optimiser_updates_a_bucket_by_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    world: Any = Recorder()
+    model = build("lenet5", np.random.default_rng(0))
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    optimizer, parallel = SGD(model.parameters(), 0.5), DataParallel(model, world, bucket_bytes=50_000)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    for bucket in parallel.buckets:
+        bucket.flat[...] = 1
+    sizes: list[int] = []
+    monkeypatch.setattr(optimizer_module, "BLOCK", 1 << 20)
+    for name in ("kernel", "update"):
+        monkeypatch.setattr(SGD, name, staticmethod(lambda w, *_, **__: sizes.append(w.size)))
+    optimizer.step()
+    assert len(sizes) == len(parallel.buckets) == 3
+    assert sum(sizes) == model.num_parameters()
+
+
+def test_parameters_that_lie_together_stay_where_they_are() -> None:
+    model = Forked()
+    [(data, _)] = flatten_parameters(model)
+    DataParallel(model, Recorder())  # type: ignore[arg-type]
+    assert all(np.shares_memory(p.data, data) for p in model.parameters())
+
+
+def test_where_shared_memory_is_full_buckets_are_ordinary_arrays() -> None:
+    class Full(Recorder):
+        def empty(self, shape: Any, dtype: Any) -> Any:
+            raise MemoryError
+
+    parallel = DataParallel(Forked(), Full(1))  # type: ignore[arg-type]
+    parallel.backward(parallel(Tensor(np.ones(3))).sum())
+    assert parallel.buckets[0].flat.tolist() == [8.0] * 12 + [48.0]
 
 
 def test_buckets_hold_one_dtype_and_are_filled_in_reverse() -> None:

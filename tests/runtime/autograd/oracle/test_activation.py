@@ -29,6 +29,11 @@ def test_activations(name: str, options: dict[str, Any]) -> None:
         same(lambda t: ours(t, **options), lambda t: theirs(t, **options), x)
 
 
+def test_scaled_tanh() -> None:
+    for x in (normal(5, 6), np.array([-700.0, 0, 700]), np.zeros((0, 2))):
+        same(lambda t: F.scaled_tanh(t, 1.7159, 2 / 3), lambda t: 1.7159 * torch.tanh(2 / 3 * t), x)
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("dim", [0, 1, -1])
 def test_softmax(name: str, dim: int) -> None:
