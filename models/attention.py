@@ -50,8 +50,9 @@ class Attention(Module):
     def _keys_and_values(self, memory: Tensor) -> tuple[Tensor, ...]:
         """(N, kv_heads, S, size) each, by the halves of one map: it is cheaper to put the gradient of its parameters
         together from halves than that of its output."""
-        size = self.kv_heads * self.size
-        halves = zip(self.key_value.weight.split(size), self.key_value.bias.split(size))
+        size, weight, bias = self.kv_heads * self.size, self.key_value.weight, self.key_value.bias
+        assert bias is not None
+        halves = zip(weight.split(size), bias.split(size))
         return tuple(_split(functional.linear(memory, *half), self.kv_heads) for half in halves)
 
 
