@@ -30,11 +30,11 @@ class RecurrentLM(nn.Module):
     def __init__(self, kind: str, vocabulary: int, width: int, hidden: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, width)
-        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](width, hidden, batch_first=True)
+        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](width, hidden)
         self.output = nn.Linear(hidden, vocabulary)
 
     def forward(self, tokens: Any) -> Any:
-        return self.output(self.recurrent(self.tokens(tokens))[0]).flatten(0, 1)
+        return self.output(self.recurrent(self.tokens(tokens.T))[0]).transpose(0, 1).flatten(0, 1)
 
 
 class Attention(nn.Module):

@@ -19,11 +19,11 @@ KINDS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 def layers_of(
     kind: str, inputs: int, hidden: int, layers: int, generator: np.random.Generator, dtype: DTypeLike
 ) -> Module:
-    """The recurrent layers, batch first. An LSTM's forget gates start open: their biases are 1 (Gers et al. 2000;
+    """The recurrent layers, time first: their results need no copy for what follows. An LSTM's forget gates start open: their biases are 1 (Gers et al. 2000;
     Jozefowicz et al. 2015), so that it remembers before it has learned to. ValueError: unknown kind."""
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
-    made: Module = KINDS[kind](inputs, hidden, layers, batch_first=True, generator=generator, dtype=dtype)
+    made: Module = KINDS[kind](inputs, hidden, layers, generator=generator, dtype=dtype)
     if kind == "lstm":
         for name, parameter in made.named_parameters():
             if name.startswith("bias_ih"):
@@ -51,8 +51,8 @@ class RecurrentLM(Module):
 
     def read(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Logits of tokens (N, T), and the state from which the next tokens go on."""
-        hidden, state = self.recurrent(self.tokens(tokens), state)
-        return self.output(hidden), state
+        hidden, state = self.recurrent(self.tokens(tokens.T), state)  # (T, N, hidden)
+        return self.output(hidden).transpose(0, 1), state
 
     def step(self, tokens: Array, state: Any) -> tuple[Tensor, Any]:
         """One token each (N,) -> logits (N, vocabulary), and the state after it."""
@@ -71,6 +71,6 @@ class RecurrentRegressor(Module):
         self.output = Linear(hidden, outputs, generator=generator, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden, _ = self.recurrent(x)
-        out: Tensor = self.output(hidden[:, -1])
+        hidden, _ = self.recurrent(x.transpose(0, 1))
+        out: Tensor = self.output(hidden[-1])
         return out

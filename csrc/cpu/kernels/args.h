@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <sys/mman.h>
 
 #include <cstdlib>
 #include <memory>
@@ -109,15 +110,27 @@ template <class Body> void call_in_parts(size_t count, size_t unit, double nanos
     parallel(count, unit, nanoseconds, body);
 }
 
+constexpr size_t huge_page = size_t(1) << 21, huge_from = size_t(1) << 22;
+
+// Memory on a cache line; from 4 MiB on in huge pages, where the system gives them to those who ask: a matrix then needs few
+// entries of the processor's table of pages. Null: there is none.
+inline void* aligned(size_t bytes) {
+    if (bytes < huge_from) return std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    const size_t whole = (bytes + huge_page - 1) / huge_page * huge_page;
+    void* const memory = std::aligned_alloc(huge_page, whole);
+    if (memory) madvise(memory, whole, MADV_HUGEPAGE);  // no matter if it fails
+    return memory;
+}
+
 // `count` elements that are not set, on a cache line: of this thread, the same memory in every call.
 template <class T> T* room(size_t count) {
     struct Free { void operator()(void* memory) const { std::free(memory); } };
     thread_local std::unique_ptr<void, Free> memory;
     thread_local size_t bytes = 0;
-    const size_t wanted = (count * sizeof(T) + 63) / 64 * 64;
+    const size_t wanted = count * sizeof(T);
     if (wanted > bytes) {
         memory.reset(), bytes = 0;
-        memory.reset(std::aligned_alloc(64, wanted));
+        memory.reset(aligned(wanted));
         if (!memory) throw std::bad_alloc();
         bytes = wanted;
     }

@@ -12,9 +12,13 @@ namespace ringleader::kernels {
 namespace {
 
 constexpr size_t smallest = size_t(1) << 16, most_kept = size_t(1) << 30;  // bytes of an array, and of all that is kept
-constexpr int octaves = 15, steps = 4, classes = octaves * steps;           // sizes 64 KiB (4 + i) / 4 2^octave
+constexpr int octaves = 15, steps = 4, classes = octaves * steps;
 
-constexpr size_t size_of(int number) { return (smallest >> 2) * size_t(steps + number % steps) << (number / steps); }
+// 64 KiB (4 + i) / 4 2^octave, in whole huge pages where there are some.
+constexpr size_t size_of(int number) {
+    const size_t size = (smallest >> 2) * size_t(steps + number % steps) << (number / steps);
+    return size < huge_from ? size : (size + huge_page - 1) / huge_page * huge_page;
+}
 
 // The first class that is not smaller; `classes` if there is none.
 int class_for(size_t bytes) {
@@ -60,7 +64,7 @@ void* allocate(void*, size_t bytes) {
     const int number = bytes < smallest ? classes : class_for(bytes);
     if (number == classes) return std::malloc(bytes);
     void* const block = kept().take(number);
-    return block ? block : std::aligned_alloc(64, size_of(number));
+    return block ? block : aligned(size_of(number));
 }
 
 // A block that was used before is cleared here; a new one comes cleared from the system, without being touched.
@@ -68,7 +72,8 @@ void* allocate_zeroed(void*, size_t count, size_t size) {
     const size_t bytes = count * size;
     const int number = bytes < smallest ? classes : class_for(bytes);
     void* const block = number == classes ? nullptr : kept().take(number);
-    return block ? std::memset(block, 0, bytes) : std::calloc(count, size);
+    if (block) return std::memset(block, 0, bytes);
+    return number == classes ? std::calloc(count, size) : std::calloc(1, size_of(number));
 }
 
 void* resize(void*, void* block, size_t bytes) { return std::realloc(block, bytes); }
@@ -76,9 +81,11 @@ void* resize(void*, void* block, size_t bytes) { return std::realloc(block, byte
 // The class by what the block can hold, whoever allocated it and however large numpy thinks it is.
 void release(void*, void* block, size_t) {
     const size_t usable = block ? malloc_usable_size(block) : 0;
-    int number = class_for(usable);
-    if (number == classes || size_of(number) > usable) --number;
-    if (usable < smallest || usable > size_of(classes - 1) || !kept().keep(block, number)) std::free(block);
+    if (usable >= smallest && usable <= size_of(classes - 1)) {
+        const int number = class_for(usable);
+        if (kept().keep(block, size_of(number) == usable ? number : class_for(size_of(number - 1)))) return;
+    }
+    std::free(block);
 }
 
 // numpy's PyDataMem_Handler, and the place of PyDataMem_SetHandler in its table of functions (since numpy 1.22).
