@@ -19,8 +19,11 @@ KINDS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 def layers_of(
     kind: str, inputs: int, hidden: int, layers: int, generator: np.random.Generator, dtype: DTypeLike
 ) -> Module:
-    """The recurrent layers, time first: their results need no copy for what follows. An LSTM's forget gates start open: their biases are 1 (Gers et al. 2000;
-    Jozefowicz et al. 2015), so that it remembers before it has learned to. ValueError: unknown kind."""
+    """The recurrent layers, time first: their results need no copy for what follows.
+
+    An LSTM's forget gates start open: their biases are 1 (Gers et al. 2000; Jozefowicz et al. 2015), so that it remembers
+    before it has learned to. ValueError: unknown kind.
+    """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
     made: Module = KINDS[kind](inputs, hidden, layers, generator=generator, dtype=dtype)
@@ -32,7 +35,11 @@ def layers_of(
 
 
 class RecurrentLM(Module):
-    """tokens (N, T) integers -> logits (N, T, vocabulary)."""
+    """tokens (N, T) integers -> logits (N, T, vocabulary).
+
+    The first layer gets the table of the embedding and the tokens, not the rows looked up: what an input contributes to
+    the gates is then computed once for each row of the table, which for a vocabulary of letters is far less work.
+    """
 
     def __init__(
         self, kind: str, vocabulary: int, width: int = 128, hidden: int = 256, layers: int = 1, *,
@@ -51,7 +58,7 @@ class RecurrentLM(Module):
 
     def read(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Logits of tokens (N, T), and the state from which the next tokens go on."""
-        hidden, state = self.recurrent(self.tokens(tokens.T), state)  # (T, N, hidden)
+        hidden, state = self.recurrent(self.tokens.weight, state, tokens=tokens.T)  # (T, N, hidden)
         return self.output(hidden).transpose(0, 1), state
 
     def step(self, tokens: Array, state: Any) -> tuple[Tensor, Any]:

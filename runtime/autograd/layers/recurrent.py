@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from ringleader.runtime.autograd import functional
 from ringleader.runtime.autograd.functional import cat, dropout
-from ringleader.runtime.autograd.functional.recurrent import Lengths
+from ringleader.runtime.autograd.functional.recurrent import Lengths, Tokens
 from ringleader.runtime.autograd.layers.weighted import uniform
 from ringleader.runtime.autograd.module import Module, Parameter
 from ringleader.runtime.autograd.op import ShapeError
@@ -23,7 +23,8 @@ class RecurrentLayers(Module):
     x (T, N, input_size), or (N, T, input_size) if ``batch_first``, -> output (T, N, H), twice as wide if
     ``bidirectional``, and the last states (layers, N, H), with two of a layer one after the other then; states
     are so also if batch_first. ``hx``: the first states, zeros if None. ``lengths`` (N,): see
-    functional.recurrent. ``dropout`` is between the layers, in training. Weights and biases are uniform in
+    functional.recurrent. ``tokens`` (T, N), or (N, T) if batch_first: x is a table (V, input_size), whose rows they name; see
+    there, too. ``dropout`` is between the layers, in training. Weights and biases are uniform in
     +-1/sqrt(hidden_size); ``generator`` is kept for dropout. ShapeError; ValueError: dropout not in 0..1.
     """
 
@@ -60,28 +61,43 @@ class RecurrentLayers(Module):
         return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def _one(
-        self, x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Lengths, reverse: bool
+        self,
+        x: Tensor,
+        states: list[Tensor],
+        weights: list[Tensor],
+        lengths: Lengths,
+        reverse: bool,
+        tokens: Tokens,
     ) -> tuple[Tensor, ...]:
         """One layer in one direction: the output and the last states."""
         raise NotImplementedError
 
-    def _all(self, x: Tensor, hx: Sequence[Tensor] | None, lengths: Lengths) -> list[Tensor]:
+    def _all(self, x: Tensor, hx: Sequence[Tensor] | None, lengths: Lengths, tokens: Tokens) -> list[Tensor]:
         """The output, and the last states of all layers and directions."""
-        if x.ndim != 3:
-            raise ShapeError(f"{type(self).__name__}: shape {x.shape}: input must have 3 axes")
-        x = x.transpose(0, 1) if self.batch_first else x
-        first = self._first(x.shape[1], hx)
+        if tokens is None:
+            if x.ndim != 3:
+                raise ShapeError(f"{type(self).__name__}: shape {x.shape}: input must have 3 axes")
+            x = x.transpose(0, 1) if self.batch_first else x
+            first = self._first(x.shape[1], hx)
+        else:
+            if tokens.ndim != 2:
+                raise ShapeError(f"{type(self).__name__}: shape {tokens.shape}: tokens must have 2 axes")
+            tokens = tokens.T if self.batch_first else tokens
+            first = self._first(tokens.shape[1], hx)
         last: list[list[Tensor]] = [[] for _ in range(self.state_count)]
         for layer in range(self.num_layers):
             x = dropout(x, self.dropout, self.training and layer > 0, generator=self.generator)
             outputs = []
             for suffix in self.suffixes:
                 states = first[len(last[0])]
-                output, *final = self._one(x, states, self._weights(layer, suffix), lengths, bool(suffix))
+                output, *final = self._one(
+                    x, states, self._weights(layer, suffix), lengths, bool(suffix), tokens
+                )
                 outputs.append(output)
                 for states_of_all, state in zip(last, final):
                     states_of_all.append(state.reshape(1, *state.shape))
             x = outputs[0] if len(outputs) == 1 else cat(outputs, dim=2)  # which would copy it
+            tokens = None
         return [x.transpose(0, 1) if self.batch_first else x, *(cat(states) for states in last)]
 
     def _first(self, n: int, hx: Sequence[Tensor] | None) -> list[list[Tensor]]:
@@ -99,7 +115,7 @@ class RecurrentLayers(Module):
 
 
 class RNN(RecurrentLayers):
-    """forward(x, hx=None, lengths=None) -> output, h_n, see RecurrentLayers and functional.rnn."""
+    """forward(x, hx=None, lengths=None, tokens=None) -> output, h_n, see RecurrentLayers and functional.rnn."""
 
     gate_count = 1
 
@@ -118,46 +134,78 @@ class RNN(RecurrentLayers):
         self.nonlinearity = nonlinearity
 
     def _one(
-        self, x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Lengths, reverse: bool
+        self,
+        x: Tensor,
+        states: list[Tensor],
+        weights: list[Tensor],
+        lengths: Lengths,
+        reverse: bool,
+        tokens: Tokens,
     ) -> tuple[Tensor, ...]:
         return functional.rnn(
-            x, *states, *weights, nonlinearity=self.nonlinearity, lengths=lengths, reverse=reverse
+            x,
+            *states,
+            *weights,
+            nonlinearity=self.nonlinearity,
+            lengths=lengths,
+            reverse=reverse,
+            tokens=tokens,
         )
 
-    def forward(self, x: Tensor, hx: Tensor | None = None, lengths: Lengths = None) -> tuple[Tensor, Tensor]:
-        output, h = self._all(x, None if hx is None else [hx], lengths)
+    def forward(
+        self, x: Tensor, hx: Tensor | None = None, lengths: Lengths = None, tokens: Tokens = None
+    ) -> tuple[Tensor, Tensor]:
+        output, h = self._all(x, None if hx is None else [hx], lengths, tokens)
         return output, h
 
 
 class GRU(RecurrentLayers):
-    """forward(x, hx=None, lengths=None) -> output, h_n, see RecurrentLayers and functional.gru."""
+    """forward(x, hx=None, lengths=None, tokens=None) -> output, h_n, see RecurrentLayers and functional.gru."""
 
     gate_count = 3
 
     def _one(
-        self, x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Lengths, reverse: bool
+        self,
+        x: Tensor,
+        states: list[Tensor],
+        weights: list[Tensor],
+        lengths: Lengths,
+        reverse: bool,
+        tokens: Tokens,
     ) -> tuple[Tensor, ...]:
-        return functional.gru(x, *states, *weights, lengths=lengths, reverse=reverse)
+        return functional.gru(x, *states, *weights, lengths=lengths, reverse=reverse, tokens=tokens)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None, lengths: Lengths = None) -> tuple[Tensor, Tensor]:
-        output, h = self._all(x, None if hx is None else [hx], lengths)
+    def forward(
+        self, x: Tensor, hx: Tensor | None = None, lengths: Lengths = None, tokens: Tokens = None
+    ) -> tuple[Tensor, Tensor]:
+        output, h = self._all(x, None if hx is None else [hx], lengths, tokens)
         return output, h
 
 
 class LSTM(RecurrentLayers):
-    """forward(x, hx=None, lengths=None) -> output, (h_n, c_n); hx is (h_0, c_0). See RecurrentLayers and
+    """forward(x, hx=None, lengths=None, tokens=None) -> output, (h_n, c_n); hx is (h_0, c_0). See RecurrentLayers and
     functional.lstm."""
 
     gate_count = 4
     state_count = 2
 
     def _one(
-        self, x: Tensor, states: list[Tensor], weights: list[Tensor], lengths: Lengths, reverse: bool
+        self,
+        x: Tensor,
+        states: list[Tensor],
+        weights: list[Tensor],
+        lengths: Lengths,
+        reverse: bool,
+        tokens: Tokens,
     ) -> tuple[Tensor, ...]:
-        return functional.lstm(x, *states, *weights, lengths=lengths, reverse=reverse)
+        return functional.lstm(x, *states, *weights, lengths=lengths, reverse=reverse, tokens=tokens)
 
     def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None, lengths: Lengths = None
+        self,
+        x: Tensor,
+        hx: tuple[Tensor, Tensor] | None = None,
+        lengths: Lengths = None,
+        tokens: Tokens = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        output, h, c = self._all(x, hx, lengths)
+        output, h, c = self._all(x, hx, lengths, tokens)
         return output, (h, c)

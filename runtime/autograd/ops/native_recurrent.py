@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ringleader.runtime.autograd.native import KERNELS, matmul, native, takes
 from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.ops.native_rows import sum_rows
 from ringleader.runtime.autograd.ops.recurrent import GRU, LSTM
 from ringleader.runtime.autograd.ops.recurrent_time import Rows
 
@@ -15,7 +16,7 @@ def steps_of(rows: Rows) -> list[tuple[int, int]]:
 
 @native("lstm")
 class NativeLSTM(LSTM):
-    matmul = staticmethod(matmul)
+    matmul, sum_rows = staticmethod(matmul), staticmethod(sum_rows)
 
     def _run(self) -> None:
         (h, c), (h_first, c_first) = self.states, self.first
@@ -34,7 +35,7 @@ class NativeLSTM(LSTM):
 
 @native("gru")
 class NativeGRU(GRU):
-    matmul = staticmethod(matmul)
+    matmul, sum_rows = staticmethod(matmul), staticmethod(sum_rows)
 
     def _run(self) -> None:
         (h,), (first,) = self.states, self.first

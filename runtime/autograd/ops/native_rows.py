@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from ringleader.runtime.autograd.native import KERNELS, native, takes
 from ringleader.runtime.autograd.op import Array
-from ringleader.runtime.autograd.ops.embedding import Embedding
+from ringleader.runtime.autograd.ops import embedding
 from ringleader.runtime.autograd.ops.loss import CrossEntropy
 from ringleader.runtime.autograd.ops.normalization import LayerNorm, OfTrailingAxes, RMSNorm
 from ringleader.runtime.autograd.ops.softmax import AlongAxis, LogSoftmax, Softmax
@@ -101,11 +101,13 @@ class NativeCrossEntropy(CrossEntropy):
         )
 
 
+def sum_rows(g: Array, indices: Array, rows: int) -> Array:
+    """As embedding.sum_rows."""
+    if not takes(g):
+        return embedding.sum_rows(g, indices, rows)
+    return KERNELS.embedding_backward(g, np.asarray(indices, np.int64, order="C"), rows)
+
+
 @native("embedding")
-class NativeEmbedding(Embedding):
-    def sum_rows(self, g: Array) -> Array:
-        if not takes(g):
-            return super().sum_rows(g)
-        return KERNELS.embedding_backward(
-            g, np.asarray(self.indices.reshape(-1), np.int64, order="C"), self.table[0]
-        )
+class NativeEmbedding(embedding.Embedding):
+    sum_rows = staticmethod(sum_rows)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
 from ringleader.runtime.autograd.ops import recurrent_steps as steps
+from ringleader.runtime.autograd.ops.embedding import check_indices, sum_rows
 from ringleader.runtime.autograd.ops.recurrent_time import Rows
 
 NONLINEARITIES = {
@@ -32,19 +33,29 @@ class Recurrent(Function):
     biases may be left out together. ``lengths`` (N,), integers 0..T in any order: a sequence's states stay as
     they are behind its end, where the result is 0. ``reverse`` runs from each sequence's own end to its start.
 
+    ``tokens`` (T, N), integers of 0..V-1: x is then a table (V, I), of which each step reads the row of its token. That is
+    an embedding and the layer in one: a one-hot vector times a matrix is a row of it, so the inputs' part is computed once
+    for each row of the table, and its gradient is summed by rows before any product. Less work where V < T N.
+
     What the inputs contribute is one product for all steps, before the loop over time, and so are dx and the
     gradients of the weights, after it (Appleyard, Kocisky, Blunsom 2016); in the loop is only what needs the
     step before. A subclass says what a step does, with the functions of ``recurrent_steps``.
     """
 
-    matmul = staticmethod(product)
+    matmul, sum_rows = staticmethod(product), staticmethod(sum_rows)
     gate_count: ClassVar[int]
     state_count: ClassVar[int] = 1
 
     lengths: Array | None = None
     reverse: bool = False
+    tokens: Array | None = None
 
     def shape(self, x: Shape, *rest: Shape) -> Shape:
+        if self.tokens is not None:
+            if len(x) != 2 or self.tokens.ndim != 2:
+                raise self.refuse("the table must be (V, I) and tokens (T, N)", x, self.tokens.shape)
+            check_indices(self.name, self.tokens, x[0])
+            x = (*self.tokens.shape, x[1])
         states, (w_ih, w_hh, *biases) = rest[: self.state_count], rest[self.state_count :]
         if len(x) != 3 or len(w_hh) != 2:
             raise self.refuse("input must be (T, N, I) and w_hh (G H, H)", x, w_hh)
@@ -72,15 +83,19 @@ class Recurrent(Function):
 
     def forward(self, x: Array, *rest: Array) -> Array:
         first, (w_ih, w_hh, *biases) = rest[: self.state_count], rest[self.state_count :]
-        (t, n, _), hidden, dtype = x.shape, w_hh.shape[1], np.result_type(x, *rest)
+        (t, n, *_), hidden, dtype = (
+            (x if self.tokens is None else self.tokens).shape,
+            w_hh.shape[1],
+            np.result_type(x, *rest),
+        )
         self.rows = Rows(t, n, self.lengths, self.reverse, self.xp)
-        self.x, self.w_ih, self.w_hh = self.rows.pack(x), w_ih, w_hh
+        self.w_ih, self.w_hh = w_ih, w_hh
         self.first = [self.rows.sort(state) for state in first]
         y = self.xp.empty((t + self.state_count, n, hidden), dtype)
-        count = len(self.x)
+        self.gates = self._of_inputs(x, w_ih, self._bias(biases)).astype(dtype, copy=False)  # (rows, G H)
+        count = len(self.gates)
         h = y[:t].reshape(count, hidden) if self.lengths is None else self.xp.empty((count, hidden), dtype)
         self.states = [h, *(self.xp.empty_like(h) for _ in first[1:])]  # each state after each step
-        self.gates = self.matmul(self.x, w_ih.T, self._bias(biases)).astype(dtype, copy=False)  # (rows, G H)
         self._start(biases)
         self._run()
         if self.lengths is not None:
@@ -88,6 +103,14 @@ class Recurrent(Function):
         for i, (state, before) in enumerate(zip(self.states, self.first)):
             y[t + i] = self.rows.unsort(self.rows.last(state, before))
         return y
+
+    def _of_inputs(self, x: Array, w_ih: Array, bias: Array | None) -> Array:
+        """What the inputs contribute to the gates (rows, G H): an array of its own."""
+        if self.tokens is None:
+            self.x = self.rows.pack(x)
+            return self.matmul(self.x, w_ih.T, bias)
+        self.x, self.places = x, self.rows.pack(self.tokens[:, :, None])[:, 0]
+        return self.matmul(x, w_ih.T, bias)[self.places]
 
     def _bias(self, biases: list[Array]) -> Array | None:
         """What is added to the inputs' part."""
@@ -125,10 +148,13 @@ class Recurrent(Function):
         dproduct = self._dproduct(dgates)
         self._run_backward(dh, dstates, dgates, dproduct)
         needs = self.needs[1 + self.state_count :]
-        dx = self.rows.unpack(self.matmul(dgates, self.w_ih)) if self.needs[0] else None
-        dw_ih = self.matmul(dgates.T, self.x) if needs[0] else None
         dw_hh = self.matmul(dproduct.T, self._earlier()) if needs[1] else None
-        db = [dgates.sum(axis=0)] * len(needs[2:])
+        dinputs = dgates if self.tokens is None else self.sum_rows(dgates, self.places, len(self.x))
+        dx = self.matmul(dinputs, self.w_ih) if self.needs[0] else None
+        if dx is not None and self.tokens is None:
+            dx = self.rows.unpack(dx)
+        dw_ih = self.matmul(dinputs.T, self.x) if needs[0] else None
+        db = [dinputs.sum(axis=0)] * len(needs[2:])
         if needs[2:] and dproduct is not dgates:
             db[1] = dproduct.sum(axis=0)
         return (dx, *(self.rows.unsort(d) for d in dstates), dw_ih, dw_hh, *db)

@@ -35,6 +35,11 @@ def layers(name: str, **options: Any) -> list[Case]:
         for reverse in (False, True):
             ragged = {**options, "lengths": np.array(lengths), "reverse": reverse}
             cases.append((name, ragged, arrays(name, 4, 3, 2, 2)))
+    for lengths in (None, np.array([3, 0, 4])):
+        for table in (2, 5):
+            _, *rest = arrays(name, 4, 3, 2, 2)
+            drawn = np.arange(12).reshape(3, 4).T * 7 % table
+            cases.append((name, {**options, "lengths": lengths, "tokens": drawn}, [normal(table, 2), *rest]))
     apart = [strided(a) for a in arrays(name, 3, 2, 2, 3)]
     return [*cases, (name, options, arrays(name, 3, 2, 2, 3, bias=False)), (name, options, apart)]
 

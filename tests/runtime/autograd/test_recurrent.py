@@ -10,7 +10,19 @@ from helpers.op_cases.draw import Array, normal
 from helpers.op_cases.recurrent import arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ringleader.runtime.autograd import GRU, LSTM, RNN, ShapeError, Tensor, apply, gradcheck, gru, lstm, rnn
+from ringleader.runtime.autograd import (
+    GRU,
+    LSTM,
+    RNN,
+    ShapeError,
+    Tensor,
+    apply,
+    embedding,
+    gradcheck,
+    gru,
+    lstm,
+    rnn,
+)
 
 
 def sigmoid(x: Array) -> Array:
@@ -168,3 +180,41 @@ REFUSED = [
 def test_what_is_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("rows", [3, 50])  # 20 tokens: a table that is projected whole, and one that is not
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_a_table_and_tokens_are_an_embedding_and_the_layer(kind: Any, rows: int) -> None:
+    options: dict[str, Any] = {
+        "num_layers": 2,
+        "bidirectional": True,
+        "batch_first": True,
+        "dtype": np.float64,
+    }
+    net = kind(4, 3, generator=np.random.default_rng(0), **options)
+    table, tokens = Tensor(normal(rows, 4), requires_grad=True), np.arange(20).reshape(4, 5) * 7 % rows
+    lengths, weights, found = [5, 0, 2, 3], normal(4, 5, 6), []
+    for embedded in (False, True):
+        table.grad = None
+        net.zero_grad()
+        x = embedding(tokens, table) if embedded else table
+        output, state = net(x, lengths=lengths, tokens=None if embedded else tokens)
+        h = state[0] if kind is LSTM else state
+        ((output * Tensor(weights)).sum() + (h * h).sum()).backward()
+        found.append([output.data, h.data, table.grad, *(p.grad for p in net.parameters())])
+    for folded, plain in zip(*found):
+        np.testing.assert_allclose(folded, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_tokens_that_are_refused() -> None:
+    net = LSTM(4, 3, generator=np.random.default_rng(0))
+    table = Tensor(np.zeros((5, 4), np.float32))
+    for tokens, error, message in [
+        (np.full((2, 3), 5), IndexError, r"lstm: index 5 is not one of the 5 rows 0\.\.4"),
+        (np.full((2, 3), 0.5), TypeError, "lstm: indices must be integers, not float64"),
+        (np.zeros(9, int), ShapeError, r"LSTM: shape \(9,\): tokens must have 2 axes"),
+    ]:
+        with pytest.raises(error, match=message):
+            net(table, tokens=tokens)
+    with pytest.raises(ShapeError, match=r"lstm: shapes? .*the table must be \(V, I\)"):
+        net(Tensor(np.zeros((2, 3, 4), np.float32)), tokens=np.zeros((2, 3), int))
