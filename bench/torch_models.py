@@ -37,6 +37,16 @@ class RecurrentLM(nn.Module):
         return self.output(self.recurrent(self.tokens(tokens.T))[0]).transpose(0, 1).flatten(0, 1)
 
 
+class RecurrentRegressor(nn.Module):
+    def __init__(self, kind: str, inputs: int, outputs: int, hidden: int) -> None:
+        super().__init__()
+        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](inputs, hidden)
+        self.output = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Any) -> Any:
+        return self.output(self.recurrent(x.transpose(0, 1))[0][-1])
+
+
 class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

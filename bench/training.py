@@ -33,7 +33,7 @@ from ringleader.bench.page import write_section
 from ringleader.bench.results import machine
 from ringleader.bench.training_page import HEADING, Row, section
 from ringleader.models.lenet5 import LeNet5
-from ringleader.models.recurrent import RecurrentLM
+from ringleader.models.recurrent import RecurrentLM, RecurrentRegressor
 from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import SGD, Adam, Module, Tensor, cross_entropy
 from ringleader.runtime.autograd.native import KERNELS
@@ -63,22 +63,38 @@ def sequences(batch: int, length: int) -> Callable[[np.random.Generator], tuple[
     return draw
 
 
+def vectors(rng: np.random.Generator) -> tuple[Any, Any]:
+    return rng.standard_normal((32, 64, 256)).astype(np.float32), rng.integers(VOCABULARY, size=32)
+
+
 Draw = Callable[[np.random.Generator], tuple[Any, Any]]
 Case = tuple[Callable[[np.random.Generator], Module], Callable[[], torch.nn.Module], str, Draw]
+
+
+def letters(kind: str) -> Case:
+    return (
+        lambda g: RecurrentLM(kind, VOCABULARY, 256, 256, generator=g),
+        lambda: torch_models.RecurrentLM(kind, VOCABULARY, 256, 256), "adam", sequences(32, 64),
+    )  # fmt: skip
+
+
+def dense(kind: str) -> Case:
+    return (
+        lambda g: RecurrentRegressor(kind, 256, VOCABULARY, 256, generator=g),
+        lambda: torch_models.RecurrentRegressor(kind, 256, VOCABULARY, 256), "adam", vectors,
+    )  # fmt: skip
+
+
 CASES: dict[str, Case] = {
     "LeNet-5, batch 64": (LeNet5, torch_models.LeNet5, "sgd", pictures),
-    "LSTM, d 256, T 64, batch 32": (
-        lambda g: RecurrentLM("lstm", VOCABULARY, 256, 256, generator=g),
-        lambda: torch_models.RecurrentLM("lstm", VOCABULARY, 256, 256), "adam", sequences(32, 64),
-    ),
-    "GRU, d 256, T 64, batch 32": (
-        lambda g: RecurrentLM("gru", VOCABULARY, 256, 256, generator=g),
-        lambda: torch_models.RecurrentLM("gru", VOCABULARY, 256, 256), "adam", sequences(32, 64),
-    ),
+    "LSTM, d 256, T 64, batch 32": letters("lstm"),
+    "GRU, d 256, T 64, batch 32": letters("gru"),
     "Transformer, 2 layers, d 128, T 128, batch 8": (
         lambda g: Transformer(VOCABULARY, 128, 2, 4, 128, generator=g),
         lambda: torch_models.Transformer(VOCABULARY, 128, 2, 4, 128), "adam", sequences(8, 128),
     ),
+    "LSTM on vectors, d 256, T 64, batch 32": dense("lstm"),
+    "GRU on vectors, d 256, T 64, batch 32": dense("gru"),
 }  # fmt: skip
 
 
