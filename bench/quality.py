@@ -82,12 +82,12 @@ def memoryless(delay: int) -> float:
     return 10 * log(8) / (delay + 20)
 
 
-DELAY = 30
+DELAY = 100
 COPY = {
-    "data": f"copy:{DELAY}", "epochs": 20, "steps": 3000, "batch_size": 64, "width": 128, "lr": 2e-3, "schedule": "cosine",
+    "data": f"copy:{DELAY}", "epochs": 10, "width": 128, "batch_size": 64, "lr": 0.005, "schedule": "cosine",
 }  # fmt: skip
 ADDING = {
-    "data": "adding:200", "epochs": 20, "steps": 3000, "batch_size": 64, "width": 64, "lr": 2e-3, "schedule": "cosine",
+    "data": "adding:200", "epochs": 10, "width": 64, "batch_size": 64, "lr": 0.005, "schedule": "cosine",
 }  # fmt: skip
 SAYING_1 = "1/6 = 0.1667 for who always says 1"
 WITHOUT_MEMORY = f"{memoryless(DELAY):.4f} at best without a memory"
@@ -100,9 +100,9 @@ CASES: dict[str, Case] = {
         "lenet5", {"data": f"mnist:{FOLDER}", "epochs": 10, "lr": 0.03, "schedule": "cosine", "shift": 1}, "accuracy",
         0.99, "LeCun et al. 1998: 99.05 %, 99.2 % with distorted images", 2,
     ),
-    "LSTM, adding, T 200": Case("lstm", ADDING, "loss", 0.01, SAYING_1, 2),
-    "GRU, adding, T 200": Case("gru", ADDING, "loss", 0.01, SAYING_1, 2),
-    f"LSTM, copy, delay {DELAY}": Case("lstm", COPY, "loss", memoryless(DELAY), WITHOUT_MEMORY, 2),
+    "LSTM, adding, T 200": Case("lstm", {**ADDING, "memory": 200}, "loss", 0.01, SAYING_1, 3),
+    "GRU, adding, T 200": Case("gru", ADDING, "loss", 0.01, SAYING_1, 3),
+    f"LSTM, copy, delay {DELAY}": Case("lstm", {**COPY, "memory": DELAY + 20}, "loss", memoryless(DELAY), WITHOUT_MEMORY, 2),
     f"GRU, copy, delay {DELAY}": Case("gru", COPY, "loss", memoryless(DELAY), WITHOUT_MEMORY, 2),
     "Transformer, tiny Shakespeare": Case(
         "transformer",
