@@ -17,20 +17,34 @@ KINDS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 def layers_of(
-    kind: str, inputs: int, hidden: int, layers: int, generator: np.random.Generator, dtype: DTypeLike
-) -> Module:
+    kind: str, inputs: int, hidden: int, layers: int, memory: int, generator: np.random.Generator, dtype: DTypeLike
+) -> Module:  # fmt: skip
     """The recurrent layers, time first: their results need no copy for what follows.
 
     An LSTM's forget gates start open: their biases are 1 (Gers et al. 2000; Jozefowicz et al. 2015), so that it remembers
-    before it has learned to. ValueError: unknown kind.
+    before it has learned to.
+
+    ``memory``: the units of an LSTM or a GRU start by remembering for times of their own, drawn up to so many steps, as
+    long as what the data needs (Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, Section 2).
+    ValueError: unknown kind; a memory of 1, which is none, or of a network without gates.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
+    if memory and (kind == "rnn" or memory < 2):
+        raise ValueError(
+            f"memory {memory} of {kind}: it is for lstm and gru, at least 2 steps, or 0 for none"
+        )
     made: Module = KINDS[kind](inputs, hidden, layers, generator=generator, dtype=dtype)
-    if kind == "lstm":
-        for name, parameter in made.named_parameters():
-            if name.startswith("bias_ih"):
-                parameter.data[hidden : 2 * hidden] = 1
+    for name, bias in made.named_parameters():
+        if not name.startswith("bias_ih"):
+            continue
+        stays = bias.data[hidden : 2 * hidden]  # of gate f of an LSTM, z of a GRU: how much of the state does
+        if memory:
+            stays[...] = np.log(generator.uniform(1, memory - 1, hidden))
+            if kind == "lstm":
+                bias.data[:hidden] = -stays  # of gate i: as little comes in
+        elif kind == "lstm":
+            stays[...] = 1
     return made
 
 
@@ -42,11 +56,11 @@ class RecurrentLM(Module):
     """
 
     def __init__(
-        self, kind: str, vocabulary: int, width: int = 128, hidden: int = 256, layers: int = 1, *,
+        self, kind: str, vocabulary: int, width: int = 128, hidden: int = 256, layers: int = 1, memory: int = 0, *,
         generator: np.random.Generator, dtype: DTypeLike = np.float32,
     ) -> None:  # fmt: skip
         self.tokens = Embedding(vocabulary, width, generator=generator, dtype=dtype)
-        self.recurrent = layers_of(kind, width, hidden, layers, generator, dtype)
+        self.recurrent = layers_of(kind, width, hidden, layers, memory, generator, dtype)
         self.output = Linear(hidden, vocabulary, generator=generator, dtype=dtype)
 
     def start(self) -> Any:
@@ -71,10 +85,10 @@ class RecurrentRegressor(Module):
     """x (N, T, inputs) -> (N, outputs), after the last step."""
 
     def __init__(
-        self, kind: str, inputs: int, outputs: int, hidden: int = 128, layers: int = 1, *,
+        self, kind: str, inputs: int, outputs: int, hidden: int = 128, layers: int = 1, memory: int = 0, *,
         generator: np.random.Generator, dtype: DTypeLike = np.float32,
     ) -> None:  # fmt: skip
-        self.recurrent = layers_of(kind, inputs, hidden, layers, generator, dtype)
+        self.recurrent = layers_of(kind, inputs, hidden, layers, memory, generator, dtype)
         self.output = Linear(hidden, outputs, generator=generator, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ringleader.models.bigram import Bigram
 from ringleader.models.lenet5 import LeNet5
 from ringleader.models.logistic import LogisticRegression
 from ringleader.models.mlp import MLP
-from ringleader.models.recurrent import KINDS, RecurrentLM, RecurrentRegressor
+from ringleader.models.recurrent import RecurrentLM, RecurrentRegressor
 from ringleader.models.seq2seq import Seq2Seq
 from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import Module
@@ -39,6 +39,7 @@ SIZES = {
     "activation": "between the layers: tanh or relu",
     "width": "numbers that stand for a token, and that a layer passes on",
     "layers": "layers, one upon the other",
+    "memory": "steps that its units may remember from the start, each a number of its own up to this; 0: as is usual",
     "heads": "heads of attention, among which the width is divided",
     "dropout": "share of the changes that training leaves out, by a seed of their own",
     "positions": "how a token knows its place: learned or rotary",
@@ -81,13 +82,12 @@ def _bigram(d: Description, generator: np.random.Generator, dtype: DTypeLike) ->
 
 def _recurrent(kind: str) -> Callable[..., Module]:
     def make(
-        d: Description, generator: np.random.Generator, dtype: DTypeLike, *, width: int, layers: int
-    ) -> Module:
+        d: Description, generator: np.random.Generator, dtype: DTypeLike, *, width: int, layers: int, memory: int = 0
+    ) -> Module:  # fmt: skip
+        made: dict[str, Any] = {"generator": generator, "dtype": dtype}
         if d.task == Regression.name:
-            return RecurrentRegressor(
-                kind, d.shape[-1], d.outputs, width, layers, generator=generator, dtype=dtype
-            )
-        return RecurrentLM(kind, d.outputs, width, width, layers, generator=generator, dtype=dtype)
+            return RecurrentRegressor(kind, d.shape[-1], d.outputs, width, layers, memory, **made)
+        return RecurrentLM(kind, d.outputs, width, width, layers, memory, **made)
 
     return make
 
@@ -137,7 +137,11 @@ MODELS: dict[str, Row] = {
                   Recall.name: {**ADAM, "lr": 0.03, "epochs": 2}},
         "stdlib",
     ),
-    **{kind: Row(_recurrent(kind), SEQUENCES, "stdlib", {"width": 128, "layers": 1}) for kind in KINDS},
+    "rnn": Row(_recurrent("rnn"), SEQUENCES, "stdlib", {"width": 128, "layers": 1}),
+    **{
+        kind: Row(_recurrent(kind), SEQUENCES, "stdlib", {"width": 128, "layers": 1, "memory": 0})
+        for kind in ("lstm", "gru")
+    },
     "transformer": Row(
         _transformer, {LanguageModelling.name: {**ADAM, "epochs": 1}, Recall.name: {**ADAM, "epochs": 1}}, "stdlib",
         {"layers": 4, "heads": 4, "width": 128, "dropout": 0.0, "positions": "learned"},

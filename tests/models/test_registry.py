@@ -64,9 +64,10 @@ def test_what_would_be_ignored_is_refused(model: str, given: dict[str, Any], mes
 
 
 def test_what_applies_is_not_ignored() -> None:
-    others = {"context", "width", "layers", "heads", "dropout", "positions"}
+    others = {"context", "width", "layers", "memory", "heads", "dropout", "positions"}
     assert set(ignored(configure("mlp", schedule="step"))) == others
-    assert not {"context", "width", "layers"} & set(ignored(configure("lstm")))
+    assert not {"context", "width", "layers", "memory"} & set(ignored(configure("lstm")))
+    assert "memory" in ignored(configure("rnn"))
     assert {"shift", "momentum", "gamma", "hidden"} <= set(ignored(configure("bigram")))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ringleader.models import build
 from ringleader.models.attention import Attention
+from ringleader.models.recurrent import RecurrentLM
 from ringleader.models.seq2seq import Seq2Seq
 from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import Adam, Tensor, cross_entropy
@@ -56,6 +57,22 @@ def test_a_recurrent_model_goes_on_from_its_state(kind):
         np.testing.assert_allclose(logits.data, whole[:, at], rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_units_start_with_memories_of_all_lengths_up_to_the_one_asked_for(kind):
+    """A state that nothing changes fades by a factor of sigmoid(bias) a step: to 1/e in 1 / -log of it steps."""
+    plain, model = (language_model(kind, layers=2, memory=memory).recurrent for memory in (0, 100))
+    for layer in range(2):
+        bias = getattr(model, f"bias_ih_l{layer}").data
+        stays = bias[8:16]
+        steps = 1 / np.log1p(np.exp(-stays))
+        assert 1 < steps.min() < 30
+        assert 60 < steps.max() < 100
+        if kind == "lstm":
+            np.testing.assert_array_equal(bias[:8], -stays)
+            np.testing.assert_array_equal(getattr(plain, f"bias_ih_l{layer}").data[8:16], 1)
+    np.testing.assert_array_equal(model.weight_ih_l0.data, plain.weight_ih_l0.data)
+
+
 def test_padding_of_a_source_changes_nothing():
     model = Seq2Seq(TOKENS, 12, 2, 2, 8, generator=np.random.default_rng(0), dtype=np.float64)
     source, target = draw(2, 5), draw(2, 4)
@@ -87,6 +104,11 @@ def test_what_does_not_fit_is_refused():
     made = {"generator": np.random.default_rng(0)}
     with pytest.raises(ValueError, match="width 9 must be a multiple of heads 2"):
         Attention(9, 2, **made)
+    for kind, memory in (("rnn", 9), ("lstm", 1), ("gru", -3)):
+        with pytest.raises(
+            ValueError, match=f"memory {memory} of {kind}: it is for lstm and gru, at least 2"
+        ):
+            RecurrentLM(kind, TOKENS, 4, 4, memory=memory, **made)
     with pytest.raises(ValueError, match="unknown positions 'sine'; known: learned, rotary"):
         Transformer(5, positions="sine", **made)
     with pytest.raises(ValueError, match="5 tokens, but context is 4"):
