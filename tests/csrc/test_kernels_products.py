@@ -177,12 +177,17 @@ def test_steps_that_do_not_fit_are_refused():
 @needs_kernels
 @pytest.mark.skipif("RINGLEADER_CPU" in os.environ, reason="of the fastest level only")
 def test_threads_share_the_work_and_change_no_bit():
-    """Rows of a product, or its columns; the sequences of a layer; heads; elements of a function and an update."""
+    """Rows of a product, or its columns; sequences of a layer; heads; elements; rows of a norm; images and their planes."""
     rng = np.random.default_rng(0)
     tall, square, wide = (
         rng.standard_normal(shape, np.float32) for shape in ((1001, 300), (300, 300), (300, 1001))
     )
     heads = rng.standard_normal((2, 5, 150, 32), np.float32)
+    images, weight = (
+        rng.standard_normal((41, 8, 40, 40), np.float32),
+        rng.standard_normal((16, 8, 3, 3), np.float32),
+    )
+    targets = rng.integers(300, size=1001)
     layers = {layer: inputs_of(layer, 20, 61, 64, 128, np.float32) for layer in LAYERS}
 
     def results(threads):
@@ -191,6 +196,15 @@ def test_threads_share_the_work_and_change_no_bit():
             found += [kernels.tanh(wide), kernels.gelu_backward(tall, tall)]
             found += kernels.attention(heads, heads, heads, 0.2, causal=True)
             found += kernels.attention_backward(heads, heads, heads, heads, *found[-2:], 0.2, causal=True)
+            found += [kernels.softmax(tall), kernels.log_softmax_backward(tall, tall)]
+            found += [*kernels.layer_norm(tall, None, None), *kernels.rms_norm(tall, None)]
+            found += kernels.cross_entropy(tall, targets)
+            found.append(kernels.cross_entropy_backward(tall[:, 0].copy(), found[-1], tall, targets))
+            found.append(kernels.conv2d(images, weight, weight[:, 0, 0, 0].copy(), (1, 1)))
+            found.append(kernels.conv2d_backward_data(found[-1], weight, images.shape, (1, 1)))
+            found += [kernels.avg_pool2x2(images), *kernels.max_pool2x2(images)]
+            found.append(kernels.avg_pool2x2_backward(found[-2], images.shape))
+            found.append(kernels.max_pool2x2_backward(found[-3], found[-2], images.shape))
             found.append(tall.copy())
             kernels.sgd(found[-1], None, tall, lr=0.5)
             for layer, arrays in layers.items():

@@ -23,6 +23,16 @@ Sizes output_of(const Convolution& s) {
     return {py::ssize_t(s.n), py::ssize_t(s.o), py::ssize_t(s.oh()), py::ssize_t(s.ow())};
 }
 
+// body(some of the images, the first of them) on several threads where there is much to do.
+template <class T, class Body> void each_image(const Convolution& s, Body body) {
+    const double products = double(s.n) * double(s.o * s.oh() * s.ow()) * double(s.taps());
+    call_in_parts(s.n, 1, products / (sizeof(T) == sizeof(float) ? 40 : 20), [&](size_t begin, size_t end) {
+        Convolution some = s;
+        some.n = end - begin;
+        body(some, begin);
+    });
+}
+
 Array conv2d(const Array& x, const Array& weight, const std::optional<Array>& bias, Padding padding) {
     return by_dtype("x", x, [&](auto zero) -> Array {
         using T = decltype(zero);
@@ -30,8 +40,12 @@ Array conv2d(const Array& x, const Array& weight, const std::optional<Array>& bi
         const T *from = read<T>("x", x, shape_of(x)), *w = read<T>("weight", weight, shape_of(weight));
         const T* shift = read<T>("bias", bias, {weight.shape(0)});
         auto y = make<T>(output_of(s));
-        Scratch<T> scratch(conv_scratch(s).forward);
-        call(table<T>().conv2d, y.mutable_data(), from, w, shift, s, scratch.data());
+        T* const to = y.mutable_data();
+        each_image<T>(s, [&](const Convolution& some, size_t first) {
+            Scratch<T> scratch(conv_scratch(some).forward);
+            table<T>().conv2d(to + first * s.o * s.oh() * s.ow(), from + first * s.c * s.h * s.w, w, shift, some,
+                              scratch.data());
+        });
         return y;
     });
 }
@@ -42,8 +56,12 @@ Array conv2d_backward_data(const Array& g, const Array& weight, const Sizes& x_s
         const Convolution s = convolution(x_shape, shape_of(weight), padding);
         const T *up = read<T>("g", g, output_of(s)), *w = read<T>("weight", weight, shape_of(weight));
         auto dx = make<T>(x_shape);
-        Scratch<T> scratch(conv_scratch(s).data);
-        call(table<T>().conv2d_backward_data, dx.mutable_data(), up, w, s, scratch.data());
+        T* const to = dx.mutable_data();
+        each_image<T>(s, [&](const Convolution& some, size_t first) {
+            Scratch<T> scratch(conv_scratch(some).data);
+            table<T>().conv2d_backward_data(to + first * s.c * s.h * s.w, up + first * s.o * s.oh() * s.ow(), w, some,
+                                            scratch.data());
+        });
         return dx;
     });
 }
@@ -71,13 +89,23 @@ struct Pool {
     }
 };
 
+// body(planes, first element of the large ones, of the small ones) on several threads where they are many.
+template <class Body> void each_plane(const Pool& pool, Body body) {
+    const size_t large = pool.h * pool.w, small = (pool.h / 2) * (pool.w / 2);
+    call_in_parts(pool.planes, 1, double(pool.planes * large) * 0.2,
+                  [&](size_t begin, size_t end) { body(end - begin, begin * large, begin * small); });
+}
+
 Array avg_pool2x2(const Array& x) {
     return by_dtype("x", x, [&](auto zero) -> Array {
         using T = decltype(zero);
         const Pool pool(shape_of(x));
         const T* from = read<T>("x", x, pool.in);
         auto y = make<T>(pool.out);
-        call(table<T>().avg_pool2x2, y.mutable_data(), from, pool.planes, pool.h, pool.w);
+        T* const to = y.mutable_data();
+        each_plane(pool, [&](size_t planes, size_t large, size_t small) {
+            table<T>().avg_pool2x2(to + small, from + large, planes, pool.h, pool.w);
+        });
         return y;
     });
 }
@@ -88,7 +116,10 @@ Array avg_pool2x2_backward(const Array& g, const Sizes& x_shape) {
         const Pool pool(x_shape);
         const T* up = read<T>("g", g, pool.out);
         auto dx = make<T>(pool.in);
-        call(table<T>().avg_pool2x2_backward, dx.mutable_data(), up, pool.planes, pool.h, pool.w);
+        T* const to = dx.mutable_data();
+        each_plane(pool, [&](size_t planes, size_t large, size_t small) {
+            table<T>().avg_pool2x2_backward(to + large, up + small, planes, pool.h, pool.w);
+        });
         return dx;
     });
 }
@@ -100,7 +131,11 @@ py::tuple max_pool2x2(const Array& x) {
         const T* from = read<T>("x", x, pool.in);
         auto y = make<T>(pool.out);
         auto winner = make<uint8_t>(pool.out);
-        call(table<T>().max_pool2x2, y.mutable_data(), winner.mutable_data(), from, pool.planes, pool.h, pool.w);
+        T* const to = y.mutable_data();
+        uint8_t* const winners = winner.mutable_data();
+        each_plane(pool, [&](size_t planes, size_t large, size_t small) {
+            table<T>().max_pool2x2(to + small, winners + small, from + large, planes, pool.h, pool.w);
+        });
         return py::make_tuple(y, winner);
     });
 }
@@ -112,7 +147,10 @@ Array max_pool2x2_backward(const Array& g, const Array& winner, const Sizes& x_s
         const T* up = read<T>("g", g, pool.out);
         const uint8_t* first = read<uint8_t>("winner", winner, pool.out);
         auto dx = make<T>(pool.in);
-        call(table<T>().max_pool2x2_backward, dx.mutable_data(), up, first, pool.planes, pool.h, pool.w);
+        T* const to = dx.mutable_data();
+        each_plane(pool, [&](size_t planes, size_t large, size_t small) {
+            table<T>().max_pool2x2_backward(to + large, up + small, first + small, planes, pool.h, pool.w);
+        });
         return dx;
     });
 }

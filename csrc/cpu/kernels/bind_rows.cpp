@@ -13,6 +13,12 @@ struct Rows {
     }
 };
 
+// body(first row, number of rows, first element) for all rows, on several threads where they are many.
+template <class Body> void each(const Rows& size, Body body) {
+    call_in_parts(size.rows, 1, double(size.rows) * double(size.cols) * 0.5,
+                  [&](size_t begin, size_t end) { body(begin, end - begin, begin * size.cols); });
+}
+
 Sizes without_last(const Array& x) { return Sizes(x.shape(), x.shape() + x.ndim() - 1); }
 
 enum class Soft { plain, log };
@@ -23,8 +29,9 @@ Array softmax(Soft soft, const Array& x) {
         const Rows size(x);
         const T* from = read<T>("x", x, shape_of(x));
         auto y = make<T>(shape_of(x));
-        const auto& kernels = table<T>();
-        call(soft == Soft::log ? kernels.log_softmax : kernels.softmax, y.mutable_data(), from, size.rows, size.cols);
+        const auto kernel = soft == Soft::log ? table<T>().log_softmax : table<T>().softmax;
+        T* const to = y.mutable_data();
+        each(size, [&](size_t, size_t rows, size_t at) { kernel(to + at, from + at, rows, size.cols); });
         return y;
     });
 }
@@ -35,9 +42,9 @@ Array softmax_backward(Soft soft, const Array& g, const Array& y) {
         const Rows size(g);
         const T *up = read<T>("g", g, shape_of(g)), *out = read<T>("y", y, shape_of(g));
         auto dx = make<T>(shape_of(g));
-        const auto& kernels = table<T>();
-        call(soft == Soft::log ? kernels.log_softmax_backward : kernels.softmax_backward, dx.mutable_data(), up, out,
-             size.rows, size.cols);
+        const auto kernel = soft == Soft::log ? table<T>().log_softmax_backward : table<T>().softmax_backward;
+        T* const to = dx.mutable_data();
+        each(size, [&](size_t, size_t rows, size_t at) { kernel(to + at, up + at, out + at, rows, size.cols); });
         return dx;
     });
 }
@@ -65,8 +72,11 @@ py::tuple cross_entropy(const Array& x, const Array& target, int64_t ignore, dou
         const T* from = read<T>("x", x, shape_of(x));
         const int64_t* classes = read_target(target, size, ignore);
         auto loss = make<T>({x.shape(0)}), stats = make<T>({x.shape(0), 2});
-        call(table<T>().cross_entropy, loss.mutable_data(), stats.mutable_data(), from, classes, size.rows, size.cols,
-             ignore, T(smoothing));
+        T *const losses = loss.mutable_data(), *const kept = stats.mutable_data();
+        each(size, [&](size_t row, size_t rows, size_t at) {
+            table<T>().cross_entropy(losses + row, kept + 2 * row, from + at, classes + row, rows, size.cols, ignore,
+                                     T(smoothing));
+        });
         return py::make_tuple(loss, stats);
     });
 }
@@ -82,8 +92,11 @@ Array cross_entropy_backward(const Array& g, const Array& stats, const Array& x,
         const T* kept = read<T>("stats", stats, {x.shape(0), 2});
         const int64_t* classes = read_target(target, size, ignore);
         auto dx = make<T>(shape_of(x));
-        call(table<T>().cross_entropy_backward, dx.mutable_data(), up, kept, from, classes, size.rows, size.cols,
-             ignore, T(smoothing));
+        T* const to = dx.mutable_data();
+        each(size, [&](size_t row, size_t rows, size_t at) {
+            table<T>().cross_entropy_backward(to + at, up + row, kept + 2 * row, from + at, classes + row, rows, size.cols,
+                                              ignore, T(smoothing));
+        });
         return dx;
     });
 }
@@ -96,8 +109,10 @@ py::tuple layer_norm(const Array& x, const std::optional<Array>& weight, const s
         const T* from = read<T>("x", x, shape_of(x));
         const T *scale = read<T>("weight", weight, row), *shift = read<T>("bias", bias, row);
         auto y = make<T>(shape_of(x)), mean = make<T>(without_last(x)), rstd = make<T>(without_last(x));
-        call(table<T>().layer_norm, y.mutable_data(), mean.mutable_data(), rstd.mutable_data(), from, scale, shift,
-             size.rows, size.cols, T(eps));
+        T *const to = y.mutable_data(), *const means = mean.mutable_data(), *const rstds = rstd.mutable_data();
+        each(size, [&](size_t row, size_t rows, size_t at) {
+            table<T>().layer_norm(to + at, means + row, rstds + row, from + at, scale, shift, rows, size.cols, T(eps));
+        });
         return py::make_tuple(y, mean, rstd);
     });
 }
@@ -132,7 +147,10 @@ py::tuple rms_norm(const Array& x, const std::optional<Array>& weight, double ep
         const Rows size(x);
         const T *from = read<T>("x", x, shape_of(x)), *scale = read<T>("weight", weight, {py::ssize_t(size.cols)});
         auto y = make<T>(shape_of(x)), rstd = make<T>(without_last(x));
-        call(table<T>().rms_norm, y.mutable_data(), rstd.mutable_data(), from, scale, size.rows, size.cols, T(eps));
+        T *const to = y.mutable_data(), *const rstds = rstd.mutable_data();
+        each(size, [&](size_t row, size_t rows, size_t at) {
+            table<T>().rms_norm(to + at, rstds + row, from + at, scale, rows, size.cols, T(eps));
+        });
         return py::make_tuple(y, rstd);
     });
 }
