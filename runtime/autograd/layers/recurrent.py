@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -61,13 +61,7 @@ class RecurrentLayers(Module):
         return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def _one(
-        self,
-        x: Tensor,
-        states: list[Tensor],
-        weights: list[Tensor],
-        lengths: Lengths,
-        reverse: bool,
-        tokens: Tokens,
+        self, x: Tensor, states: list[Tensor], weights: list[Tensor], **options: Any
     ) -> tuple[Tensor, ...]:
         """One layer in one direction: the output and the last states."""
         raise NotImplementedError
@@ -90,9 +84,8 @@ class RecurrentLayers(Module):
             outputs = []
             for suffix in self.suffixes:
                 states = first[len(last[0])]
-                output, *final = self._one(
-                    x, states, self._weights(layer, suffix), lengths, bool(suffix), tokens
-                )
+                options = {"lengths": lengths, "reverse": bool(suffix), "tokens": tokens}
+                output, *final = self._one(x, states, self._weights(layer, suffix), **options)
                 outputs.append(output)
                 for states_of_all, state in zip(last, final):
                     states_of_all.append(state.reshape(1, *state.shape))
@@ -134,23 +127,9 @@ class RNN(RecurrentLayers):
         self.nonlinearity = nonlinearity
 
     def _one(
-        self,
-        x: Tensor,
-        states: list[Tensor],
-        weights: list[Tensor],
-        lengths: Lengths,
-        reverse: bool,
-        tokens: Tokens,
+        self, x: Tensor, states: list[Tensor], weights: list[Tensor], **options: Any
     ) -> tuple[Tensor, ...]:
-        return functional.rnn(
-            x,
-            *states,
-            *weights,
-            nonlinearity=self.nonlinearity,
-            lengths=lengths,
-            reverse=reverse,
-            tokens=tokens,
-        )
+        return functional.rnn(x, *states, *weights, nonlinearity=self.nonlinearity, **options)
 
     def forward(
         self, x: Tensor, hx: Tensor | None = None, lengths: Lengths = None, tokens: Tokens = None
@@ -165,15 +144,9 @@ class GRU(RecurrentLayers):
     gate_count = 3
 
     def _one(
-        self,
-        x: Tensor,
-        states: list[Tensor],
-        weights: list[Tensor],
-        lengths: Lengths,
-        reverse: bool,
-        tokens: Tokens,
+        self, x: Tensor, states: list[Tensor], weights: list[Tensor], **options: Any
     ) -> tuple[Tensor, ...]:
-        return functional.gru(x, *states, *weights, lengths=lengths, reverse=reverse, tokens=tokens)
+        return functional.gru(x, *states, *weights, **options)
 
     def forward(
         self, x: Tensor, hx: Tensor | None = None, lengths: Lengths = None, tokens: Tokens = None
@@ -190,15 +163,9 @@ class LSTM(RecurrentLayers):
     state_count = 2
 
     def _one(
-        self,
-        x: Tensor,
-        states: list[Tensor],
-        weights: list[Tensor],
-        lengths: Lengths,
-        reverse: bool,
-        tokens: Tokens,
+        self, x: Tensor, states: list[Tensor], weights: list[Tensor], **options: Any
     ) -> tuple[Tensor, ...]:
-        return functional.lstm(x, *states, *weights, lengths=lengths, reverse=reverse, tokens=tokens)
+        return functional.lstm(x, *states, *weights, **options)
 
     def forward(
         self,
