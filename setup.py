@@ -8,7 +8,7 @@ import os
 import sys
 from glob import glob
 
-from pybind11.setup_helpers import Pybind11Extension
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import find_packages, setup
 
 ROOMS = ("bench", "collectives", "csrc", "models", "runtime")
@@ -46,6 +46,8 @@ kernels = native(
     ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", *openmp],
     openmp,
 )
+
+ParallelCompile(default=0).install()  # one compiler a core
 
 # Data files need no list: what MANIFEST.in takes into the sdist and lies in a package goes into the wheel.
 setup(
