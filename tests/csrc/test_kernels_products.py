@@ -4,6 +4,8 @@ Products are of small integers, so that they are exact in whatever order they ar
 """
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -212,7 +214,22 @@ def test_threads_share_the_work_and_change_no_bit():
                 found += run(LAYERS[layer](), arrays, g)
         return found
 
-    alone, before = results(1), len(os.listdir("/proc/self/task"))
-    for one, several in zip(alone, results(3)):
+    for one, several in zip(results(1), results(3)):
         np.testing.assert_array_equal(one, several)
-    assert len(os.listdir("/proc/self/task")) >= before + 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_as_asked_for(threads):
+    probe = """
+import os
+import numpy as np
+from ringleader.csrc.cpu import _kernels
+a = np.ones((2000, 300), np.float32)
+_kernels.matmul(a, a[:300])
+print(len(os.listdir("/proc/self/task")))
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{threads}\n", done.stderr
