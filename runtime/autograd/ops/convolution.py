@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
+from ringleader.runtime.autograd.ops.matmul import product
 from ringleader.runtime.autograd.ops.windows import Windows, window_counts
 
 LAYOUTS = {1: ("(N, C, L)", "k"), 2: ("(N, C, H, W)", "kh, kw")}  # axes -> input, kernel
@@ -105,6 +106,8 @@ class Direct(Convolution):
     whole image, nothing is unrolled: the columns are the images as they lie, (N, C K).
     """
 
+    matmul = staticmethod(product)
+
     def shape(self, x: Shape, weight: Shape, *bias: Shape) -> Shape:
         self.check(x, weight, bias, "O, C / groups", weight[0] if weight else 0)
         if x[1] != weight[1] * self.groups:
@@ -129,9 +132,7 @@ class Direct(Convolution):
         self.weight = weight if self.needs[0] else None
         if self.whole:
             columns = x.reshape(len(x), prod(x.shape[1:]))
-            y = columns @ self.matrix(weight)[0].T  # (N, C K) (C K, O)
-            if bias:
-                y += bias[0]
+            y = self.matmul(columns, self.matrix(weight)[0].T, *bias)  # (N, C K) (C K, O)
             y = y.reshape(*y.shape, *self.windows.out)
         else:
             columns = self.unroll(x)
@@ -156,9 +157,9 @@ class Direct(Convolution):
         """g (N, O)."""
         dx = dw = None
         if self.needs[0]:
-            dx = (g @ self.matrix(self.weight)[0]).reshape(len(g), *self.weight_shape[1:])
+            dx = self.matmul(g, self.matrix(self.weight)[0]).reshape(len(g), *self.weight_shape[1:])
         if self.needs[1]:
-            dw = (g.T @ self.columns).reshape(self.weight_shape)
+            dw = self.matmul(g.T, self.columns).reshape(self.weight_shape)
         return (dx, dw, g.sum(axis=0)) if len(self.needs) == 3 else (dx, dw)
 
 

@@ -6,6 +6,14 @@ import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
 
 
+def product(a: Array, b: Array, add: Array | None = None) -> Array:
+    """a b + add, for matrices a and b and a vector to add to each row."""
+    y = a @ b
+    if add is not None:
+        y += add
+    return y
+
+
 @op("matmul")
 class Matmul(Function):
     """a (..., m, k) @ b (..., k, n) -> (..., m, n). The leading axes broadcast.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-from ringleader.runtime.autograd.native import KERNELS, native, takes
+from ringleader.runtime.autograd.native import KERNELS, matmul, native, takes
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.ops.convolution import Conv2d
 
@@ -19,6 +19,7 @@ class NativeConv2d(Conv2d):
     """With stride 1, the same padding at both ends, and few channels: with more, the numpy op's product of
     matrices is as fast or faster."""
 
+    matmul = staticmethod(matmul)
     direct = False  # forward went to the kernel, and backward has to
 
     def suits(self) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-from ringleader.runtime.autograd.native import matmul, native
+from ringleader.runtime.autograd.native import matmul, native, sum_of_rows
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.ops.linear import Linear
 
@@ -25,4 +24,4 @@ class NativeLinear(Linear):
             dw = matmul(rows.T, self.rows)
         if len(self.needs) == 2:
             return dx, dw
-        return dx, dw, np.ones(len(rows), rows.dtype) @ rows  # their sum, by BLAS twice as fast
+        return dx, dw, sum_of_rows(rows)

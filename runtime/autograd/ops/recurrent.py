@@ -9,20 +9,13 @@ import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
 from ringleader.runtime.autograd.ops import recurrent_steps as steps
 from ringleader.runtime.autograd.ops.embedding import check_indices, sum_rows
+from ringleader.runtime.autograd.ops.matmul import product
 from ringleader.runtime.autograd.ops.recurrent_time import Rows
 
 NONLINEARITIES = {
     "tanh": (steps.tanh_step, steps.tanh_step_backward),
     "relu": (steps.relu_step, steps.relu_step_backward),
 }
-
-
-def product(a: Array, b: Array, add: Array | None = None) -> Array:
-    """a b + add, for matrices a and b and a vector to add to each row."""
-    y = a @ b
-    if add is not None:
-        y += add
-    return y
 
 
 @dataclass(eq=False)
