@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
+from ringleader.runtime.comm.cores import threads_per_rank
+
 INSTALL_HINT = "install an embedded MPI with: pip install 'ringleader[mpi]'"
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 2.0  # seconds that mpirun gets to end its ranks; measured: Open MPI 0.3 to 0.5, MPICH 0.05
@@ -59,15 +61,6 @@ def launched(environ: Mapping[str, str] = os.environ) -> Launched | None:
         size = number("SLURM_STEP_NUM_TASKS")
         return Launched(size, number("SLURM_PROCID"), math.ceil(size / number("SLURM_STEP_NUM_NODES", 1)))
     return None
-
-
-def threads_per_rank(ranks: int) -> int:
-    """An even share of the cores this process may use."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        cores = os.cpu_count() or 1
-    return max(1, cores // ranks)
 
 
 def find_mpirun(python: str = sys.executable) -> Path:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from threadpoolctl import threadpool_limits
 
-from ringleader.launch import LaunchError, threads_per_rank
+from ringleader.launch import LaunchError
 from ringleader.models import build, ignored, save_model
 from ringleader.runtime.comm import Communicator, init
+from ringleader.runtime.comm.cores import share_cores
 from ringleader.runtime.training import Result, StepInfo, Task, TrainConfig, load, run
 from ringleader.train_options import DataError
 
@@ -26,10 +26,7 @@ def train_here(config: TrainConfig, local_size: int) -> int:
 
     DataError: there is nothing to train, or on.
     """
-    threads = config.threads or (None if "OMP_NUM_THREADS" in os.environ else threads_per_rank(local_size))
-    if threads is not None:
-        threadpool_limits(threads)
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # for what starts its threads later
+    share_cores(local_size, config.threads)
     try:
         data = load(config)
         generator = np.random.default_rng(config.seed)

@@ -1,8 +1,9 @@
-"""Types of the module that setup.py builds from kernels/: arithmetic of training on one core; kernels.h has formulas.
+"""Types of the module that setup.py builds from kernels/: the arithmetic of training; kernels.h has formulas.
 
 Arrays are float32 or float64, all of one dtype, contiguous in C order and aligned; targets and indices int64. TypeError:
-another dtype. ValueError: a shape that does not fit, an array that is not contiguous, a class that is none.
-Results are new arrays. The interpreter's lock is free meanwhile; everything runs on the calling thread.
+another dtype. ValueError: a shape that does not fit, an array that is not contiguous, a class that is none. Where a line
+says nothing else, results are new arrays. The interpreter's lock is free meanwhile, and large work is shared between the
+threads of OpenMP.
 """
 
 from collections.abc import Sequence

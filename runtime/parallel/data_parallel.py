@@ -17,6 +17,7 @@ import numpy as np
 from ringleader.runtime.autograd import Module, Parameter, Tensor
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.optim.flat import follows, lay_out
+from ringleader.runtime.comm.cores import share_cores
 
 if TYPE_CHECKING:
     from ringleader.collectives import Schedule
@@ -51,7 +52,8 @@ class DataParallel:
     Every rank must call backward in every step, with an empty batch if need be. Buckets are started in
     the same order on all ranks, even where gradients become ready in another; the gradient of a parameter
     that a step has not used is zero. ``bucket_bytes``: about how large a bucket is; 0 gives each parameter
-    its own. ValueError: no parameters, or ``bucket_bytes`` below 0.
+    its own. Ranks that share a node share its cores, unless OMP_NUM_THREADS says how many threads each may use.
+    ValueError: no parameters, or ``bucket_bytes`` below 0.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class DataParallel:
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise ValueError(f"DataParallel: {type(model).__name__} has no parameters that need a gradient")
+        if world.transport != "threads" and world.local_size > 1:
+            share_cores(world.local_size)
         broadcast_parameters(model.parameters(), world)
         self.buckets = [self._bucket(names) for names in self._divide(bucket_bytes)]
         self.hooks = [

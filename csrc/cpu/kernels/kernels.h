@@ -1,4 +1,5 @@
-// Kernels for the arithmetic of training on one core: float32 and float64, contiguous arrays, no alignment assumed.
+// Kernels for the arithmetic of training, float32 and float64, each on one core (threads.h shares the work out). Arrays are
+// contiguous; no alignment is assumed.
 //
 // Each instruction set fills one Table (level_*.cpp compile kernels.inc once each); `table` gives the one that this
 // process uses, as RINGLEADER_CPU allows. Results of the instruction sets differ in the last bits: they sum in other

@@ -49,7 +49,7 @@ class Embedding(Function):
         if len(weight) != 2:
             raise self.refuse("weight must be (V, D)", weight)
         rows = weight[0]
-        check_indices("embedding", self.indices, rows)
+        check_indices(self.name, self.indices, rows)
         if self.padding_idx is not None and not -rows <= self.padding_idx < rows:
             raise ValueError(f"embedding: padding_idx {self.padding_idx} is not one of the {rows} rows")
         return (*self.indices.shape, weight[1])

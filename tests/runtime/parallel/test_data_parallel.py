@@ -126,7 +126,7 @@ def test_ranks_that_finish_gradients_in_other_orders_or_not_at_all(bucket_bytes:
 class Recorder:
     """A rank that writes down when what was started and waited for."""
 
-    rank = 0
+    rank, transport = 0, "threads"
 
     def __init__(self, size: int = 2) -> None:
         self.size = size
