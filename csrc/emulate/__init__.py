@@ -1,0 +1,1 @@
+"""CUDA kernels on a CPU: the .cu files of csrc/cuda, unchanged, compiled by g++ and run thread by thread."""
