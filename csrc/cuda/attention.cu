@@ -51,16 +51,6 @@ template <typename T, int HEAD> struct Clear {
         for (int c = 0; c < OWN; ++c)
             if (part + c * PARTS < columns) to[part + c * PARTS] = from_compute<T>(sums[c] * factor);
     }
-
-    static __device__ Real row_max(Real x) {
-        for (int other = 1; other < PARTS; other *= 2) x = max_(x, __shfl_xor_sync(0xffffffffu, x, other));
-        return x;
-    }
-
-    static __device__ Real row_sum(Real x) {
-        for (int other = 1; other < PARTS; other *= 2) x += __shfl_xor_sync(0xffffffffu, x, other);
-        return x;
-    }
 };
 
 // One block per tile of queries. With m the largest score so far, each tile of keys makes
@@ -94,7 +84,7 @@ __global__ void __launch_bounds__(THREADS, 4) attention_forward(T* out, Compute<
             p[row * (ROWS + 1) + j] = score;
             highest = max_(highest, score);
         }
-        highest = Tile::row_max(highest);
+        highest = warp_max<PARTS>(highest);
         const Real base = highest == -INFINITY_OF<Real> ? 0 : highest; // -inf - -inf would be NaN
         for (int j = part; j < ROWS; j += PARTS) {
             const Real e = exp_(p[row * (ROWS + 1) + j] - base);
@@ -102,7 +92,7 @@ __global__ void __launch_bounds__(THREADS, 4) attention_forward(T* out, Compute<
             sum += e;
         }
         const Real shrink = exp_(top - base);
-        total = total * shrink + Tile::row_sum(sum);
+        total = total * shrink + warp_sum<PARTS>(sum);
         for (Real& x : sums) x *= shrink;
         __syncwarp(); // the row's p is whole
         Tile::add_weighted(sums, p + row * (ROWS + 1), v, part);
