@@ -27,16 +27,8 @@ import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
 
 ALL = ("float16", "bfloat16", "float32", "float64")
-ARCHITECTURES = (
-    "75",
-    "80",
-    "86",
-    "89",
-    "90",
-    "90a",
-    "100",
-    "120",
-)  # that kernels are compiled for and checked
+# that kernels are compiled for and checked
+ARCHITECTURES = ("75", "80", "86", "89", "90", "90a", "100", "120")
 
 
 @dataclass(frozen=True)
