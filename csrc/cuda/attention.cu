@@ -10,9 +10,9 @@
 // queries (dq), one over the queries for each tile of keys (dk, dv). Both form the scores again; FlashAttention-2 does
 // so once, and adds to dq in whatever order its blocks come.
 //
-// Versions, each with forward, backward_query and backward_key; none is measured yet:
-//   clear  any type, any sizes up to 256: scalar products in the type's compute type
-//   mma    16-bit floats, sizes that are multiples of 8: tensor cores
+// Versions, each with forward, backward_query and backward_key:
+//   clear, here: any type, sizes up to 256; scalar products in the type's compute type. Not yet measured.
+//   mma, attention_mma.cu and attention_mma_backward.cu: 16-bit floats, tensor cores. Not yet measured.
 
 #include "attention.cuh"
 constexpr int THREADS = 128;
