@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = Any  # of numpy for the emulator, of CuPy on a GPU
+TENSOR_MAP_BYTES = 128
 Extent: TypeAlias = "int | tuple[int, ...]"  # of a grid or a block: x, or (x, y), or (x, y, z)
 
 # dtype -> the type's name in CUDA C++, as name expressions are written: "softmax_forward<__half>"
@@ -38,6 +39,36 @@ class Device(ABC):
         None, for a null pointer; numpy scalars (``np.int32(n)``), whose dtypes must be the parameters'.
         shared: bytes of dynamic shared memory. TypeError: an argument is none of these.
         """
+
+    @abstractmethod
+    def tensor_maps(self, *tiled: tuple[Array, tuple[int, ...]]) -> Array:
+        """Descriptions of arrays for tma_load (hopper.cuh), one behind the other, as an array of bytes on the device.
+
+        tiled: an array of at most four axes, the last one contiguous, begun at a multiple of 16 bytes, and the shape of the
+        box that one copy takes, of 128 bytes along the last axis. ValueError: the copy engine takes no such array or box.
+        """
+
+
+def tile_of(array: Array, box: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+    """Extents, strides in bytes and box of a tensor map, each of four numbers, columns first.
+
+    ValueError: the copy engine (TMA) cannot read such an array so, says why.
+    """
+    item = array.dtype.itemsize
+    missing = 4 - array.ndim
+    extents, strides = [*array.shape[::-1], *[1] * missing], [*array.strides[::-1], *[16] * missing]
+    sides = [*box[::-1], *[1] * (4 - len(box))]
+    if missing < 0 or len(box) != array.ndim or strides[0] != item or sides[0] * item != 128:
+        raise ValueError(f"tensor map: {array.shape} with strides {array.strides} in boxes of {box}: at most four axes, the "
+                         "last one contiguous, and boxes of 128 bytes of it")  # fmt: skip
+    # Along an axis of one element nothing is ever skipped: any stride will do that the hardware takes.
+    strides[1:] = [16 if extent == 1 else stride for extent, stride in zip(extents[1:], strides[1:])]
+    if any(stride % 16 or not 0 < stride < 2**40 for stride in strides[1:]) or not all(1 <= s <= 256 for s in sides):
+        raise ValueError(f"tensor map: strides {array.strides} must be positive multiples of 16 bytes, a box's sides {box} 1 to "
+                         "256")  # fmt: skip
+    if not all(0 < extent < 2**32 for extent in extents):
+        raise ValueError(f"tensor map: nothing to read in an array of shape {array.shape}")
+    return extents, strides, sides
 
 
 def c_type(dtype: Any) -> str:

@@ -39,6 +39,7 @@ struct BlockState {
   Requests requests;
   std::vector<std::vector<Cell>> shared;  // of each static array; then of dynamic shared memory
   Memory dynamic;
+  std::unordered_map<const uint64_t*, std::vector<uint32_t>> mbarriers;  // their clocks
 };
 
 constexpr size_t MOST_FAULTS = 200;  // different ones
@@ -178,8 +179,7 @@ bool is_private(uint64_t address, size_t bytes) {
 
 // --- One access ---------------------------------------------------------------------------------------------------------------
 
-Stamp stamp_now(uint32_t place, bool atomic) {
-  const Thread& thread = *current();
+Stamp stamp_of(const Thread& thread, uint32_t place, bool atomic) {
   const BlockClock& clock = state_of(*thread.block).clock;
   Stamp stamp;
   stamp.thread = thread.block->linear * static_cast<uint32_t>(thread.block->threads.size()) + thread.linear + 1;
@@ -189,6 +189,8 @@ Stamp stamp_now(uint32_t place, bool atomic) {
   stamp.atomic = atomic;
   return stamp;
 }
+
+Stamp stamp_now(uint32_t place, bool atomic) { return stamp_of(*current(), place, atomic); }
 
 bool happened_before(const Stamp& stamp) {
   const Thread& thread = *current();
@@ -222,7 +224,7 @@ bool same_warp(const Stamp& a, const Stamp& b) {
 
 void check_cell(Cell& cell, const Stamp& now, Access access, const Target& target, uint64_t offset) {
   if (cell.copying != 0) {
-    note("copy under way", now.place, NO_PLACE, "%s byte %llu of %s, where a cp.async goes that nobody has waited for",
+    note("copy under way", now.place, NO_PLACE, "%s byte %llu of %s, where a copy goes that nobody has waited for",
          verb(access), static_cast<unsigned long long>(offset), target.memory->name);
   } else if (target.shared && access != Access::write && cell.writer.thread == 0) {
     note("uninitialised", now.place, NO_PLACE, "%s byte %llu of %s, where nothing was written", verb(access),
@@ -252,7 +254,9 @@ Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t pl
   return target;
 }
 
-void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
+void look(uint64_t address, size_t bytes, Access given, uint32_t place) {
+  const bool by_unit = given == Access::unit_read || given == Access::unit_write;  // no request of a warp
+  const Access access = given == Access::unit_read ? Access::read : given == Access::unit_write ? Access::write : given;
   const Target target = checked_target(address, bytes, access, place);
   if (target.memory == nullptr) return;
   Thread& thread = *current();
@@ -266,7 +270,7 @@ void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
   const Stamp now = stamp_now(place, atomic);
   for_cells(target, address, bytes, [&](Cell& cell, uint64_t offset) { check_cell(cell, now, access, target, offset); });
   if (!target.shared && access == Access::write) state.clock.wrote_global(thread.linear);
-  if (!atomic) {
+  if (!atomic && !by_unit) {
     state.requests.add(place, target.shared, thread.linear / 32, thread.view.lane, address - target.memory->origin,
                        static_cast<unsigned>(bytes));
   }
@@ -288,7 +292,7 @@ void touch(const void* address, size_t bytes, Access access, Site site) {
 void fence() { state_of(*current()->block).clock.fence(current()->linear); }
 
 void block_starts(Block& block, unsigned char* dynamic_shared) {
-  auto* state = new BlockState{BlockClock(static_cast<unsigned>(block.threads.size())), {}, {}, {}};
+  auto* state = new BlockState{BlockClock(static_cast<unsigned>(block.threads.size())), {}, {}, {}, {}};
   for (const Memory& array : checker->shared) state->shared.emplace_back(array.bytes / array.granule);
   const size_t start = reinterpret_cast<size_t>(dynamic_shared);
   state->dynamic = {start, launch().shared, 0, 1, "dynamic shared memory"};
@@ -326,6 +330,32 @@ void copy_done(const Copy& copy) {
     cell.copying = 0;
     cell.writer = now;
   });
+}
+
+void box_issued(const BoxCopy& copy) {
+  touch(copy.to, copy.bytes, Access::unit_write, copy.site);
+  const uint64_t to = reinterpret_cast<uint64_t>(copy.to);
+  for_cells(find(to, copy.bytes), to, copy.bytes, [&](Cell& cell, uint64_t) { cell.copying = copy.by->linear + 1; });
+}
+
+void box_done(const BoxCopy& copy) {
+  const uint64_t to = reinterpret_cast<uint64_t>(copy.to);
+  const Stamp now = stamp_of(*copy.by, place_of(copy.site), false);
+  for_cells(find(to, copy.bytes), to, copy.bytes, [&](Cell& cell, uint64_t) {
+    cell.copying = 0;
+    cell.writer = now;
+  });
+  mbarrier_told(*copy.by, copy.barrier);
+}
+
+void mbarrier_told(Thread& by, const uint64_t* barrier) {
+  BlockState& state = state_of(*by.block);
+  state.clock.tell(state.mbarriers[barrier], by.linear);
+}
+
+void mbarrier_heard(const uint64_t* barrier) {
+  BlockState& state = state_of(*current()->block);
+  state.clock.hear(state.mbarriers[barrier], current()->linear);
 }
 
 }  // namespace emulate

@@ -24,7 +24,7 @@ struct Stamp {
 
 class BlockClock {
  public:
-  explicit BlockClock(unsigned threads) : ticks_(threads, 1), known_(threads), fenced_(threads) {}
+  explicit BlockClock(unsigned threads) : ticks_(threads, 1), known_(threads), heard_(threads), fenced_(threads) {}
 
   uint32_t time() const { return time_; }
   uint32_t tick(unsigned thread) const { return ticks_[thread]; }
@@ -40,14 +40,33 @@ class BlockClock {
       known[lane] = ticks_[first_thread + lane]++;
       for (unsigned i = 0; i < 32; i++) all[i] = std::max(all[i], known[i]);
     }
+    std::vector<uint32_t> heard;
     for (unsigned lane = 0; lane < 32; lane++) {
-      if (lanes >> lane & 1u) known_[first_thread + lane] = all;
+      if (lanes >> lane & 1u) join(heard, heard_[first_thread + lane]);
+    }
+    for (unsigned lane = 0; lane < 32; lane++) {
+      if ((lanes >> lane & 1u) == 0) continue;
+      known_[first_thread + lane] = all;
+      if (!heard.empty()) heard_[first_thread + lane] = heard;
     }
   }
+
+  // An arrival at an mbarrier, whose clock is `barrier`: it is told what the thread did and knows. And a wait's end.
+  void tell(std::vector<uint32_t>& barrier, unsigned thread) {
+    join(barrier, heard_[thread]);
+    if (barrier.size() < ticks_.size()) barrier.resize(ticks_.size());
+    const unsigned first = thread / 32 * 32;
+    for (unsigned i = first; i < std::min<size_t>(first + 32, ticks_.size()); i++) {
+      barrier[i] = std::max(barrier[i], known_[thread][i - first]);
+    }
+    barrier[thread] = std::max(barrier[thread], ticks_[thread]++);
+  }
+  void hear(const std::vector<uint32_t>& barrier, unsigned thread) { join(heard_[thread], barrier); }
 
   // Whether thread `other` of this block did what it stamped before what `thread` does now.
   bool before(const Stamp& stamp, unsigned other, unsigned thread) const {
     if (other == thread || stamp.time < barrier_time_) return true;
+    if (other < heard_[thread].size() && heard_[thread][other] >= stamp.tick) return true;
     return other / 32 == thread / 32 && known_[thread][other % 32] >= stamp.tick;
   }
   // The same for a thread of another block.
@@ -78,6 +97,7 @@ class BlockClock {
   uint32_t time_ = 1, barrier_time_ = 1;
   std::vector<uint32_t> ticks_;                   // of each thread
   std::vector<std::array<uint32_t, 32>> known_;   // of each thread: ticks of its warp's lanes
+  std::vector<std::vector<uint32_t>> heard_;      // of each thread: ticks of all, told through mbarriers
   std::vector<bool> fenced_;
   std::vector<uint32_t> blocks_;                  // times of other blocks that this one was told of
 };

@@ -35,7 +35,7 @@ CHECKED = [
     "-O1", "-g", "-fsanitize=thread", "-DRINGLEADER_CHECKED", "-fno-zero-initialized-in-bss", "-fno-tree-sra",
 ]  # fmt: skip
 GAP = 256  # bytes, checker.h's: a multiple of every array's alignment
-RUNTIME = ["context.cpp", "ptx.cpp", "scheduler.cpp", "stacks.cpp", "warp.cpp"]
+RUNTIME = ["context.cpp", "hopper.cpp", "ptx.cpp", "scheduler.cpp", "stacks.cpp", "warp.cpp"]
 
 
 def cache_folder() -> Path:

@@ -7,10 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ringleader.csrc.cuda.device import Device, Extent
+from ringleader.csrc.cuda.device import TENSOR_MAP_BYTES, Array, Device, Extent, tile_of
 from ringleader.csrc.emulate.errors import KernelError
 from ringleader.csrc.emulate.kernel import load
 from ringleader.csrc.emulate.report import Report
+
+
+TENSOR_MAP = np.dtype(
+    {
+        "names": ["start", "extents", "strides", "box", "item"],
+        "formats": ["u8", ("i8", 4), ("i8", 4), ("i4", 4), "i4"],
+        "offsets": [0, 8, 40, 72, 88],
+        "itemsize": TENSOR_MAP_BYTES,
+    }
+)  # TensorMap of warpgroup.h
 
 
 class EmulatedDevice(Device):
@@ -32,6 +42,15 @@ class EmulatedDevice(Device):
         self.seed = seed
         self.launches = 0
         self.reports: list[Report] = []
+
+    def tensor_maps(self, *tiled: tuple[Array, tuple[int, ...]]) -> Array:
+        """See Device."""
+        maps = np.zeros(len(tiled), TENSOR_MAP)
+        for entry, (array, box) in zip(maps, tiled):
+            extents, strides, box = tile_of(array, box)
+            entry["start"], entry["item"] = array.ctypes.data, array.dtype.itemsize
+            entry["extents"], entry["strides"], entry["box"] = extents, strides, box
+        return maps.view(np.uint8)
 
     def launch(
         self, file: str, expression: str, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0

@@ -148,6 +148,8 @@ void end_thread(Thread* thread) {
   Warp& warp = *thread->warp;
   thread->ended = true;
   thread->copies.clear();
+  thread->products.clear();
+  thread->held.clear();
   block.live--;
   warp.live &= ~(1u << thread->view.lane);
   state->progress = true;
@@ -210,6 +212,8 @@ void enter_block(Block& block, unsigned linear) {
   block.votes = block.result = 0;
   block.live = size;
   block.ready = block.polling = block.at_barrier = {};
+  block.at_mbarrier.clear();
+  block.boxes.clear();
   block.dynamic_shared.resize(launch.shared + 2 * DYNAMIC_ALIGNMENT);  // more than asked for, on both sides
   const size_t address = reinterpret_cast<size_t>(block.dynamic_shared.data());
   unsigned char* dynamic = block.dynamic_shared.data() + (DYNAMIC_ALIGNMENT - address % DYNAMIC_ALIGNMENT);
@@ -226,6 +230,7 @@ void enter_block(Block& block, unsigned linear) {
     thread.ended = false;
     thread.wait = {};
     thread.groups = 0;
+    thread.product_groups = 0;
     thread.polled = 0;
   }
   if (launch.scrambled) {
@@ -465,6 +470,15 @@ void meet(unsigned mask, Deliver deliver, const char* name, Site site) {
     meeting.waiting.push(self);
     pause(name, site);
   }
+}
+
+void wait_in(List& waiting, const char* name, Site site) {
+  waiting.push(running);
+  pause(name, site);
+}
+
+void wake(List& waiting) {
+  if (waiting.first != nullptr) release(waiting, false);
 }
 
 unsigned poll(const unsigned* address, Site site) {

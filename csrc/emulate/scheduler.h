@@ -5,15 +5,20 @@
 // get their turn. When nobody can go on, that is a deadlock, and the launch fails and says who waits where.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "context.h"
+#include "tensor.h"
 #include "thread.h"
+
+struct TensorMap;
 
 namespace emulate {
 
 struct Block;
+struct Thread;
 
 // What a thread waits for, and the line where.
 struct Wait {
@@ -27,6 +32,28 @@ struct Copy {  // of cp.async, put off until its wait
   unsigned bytes;
   bool wanted;
   unsigned group;
+  Site site;
+};
+
+struct PendingProduct {  // of wgmma, put off until its wait
+  float* d;
+  unsigned columns;
+  bool from_registers;
+  uint32_t a[4];
+  uint64_t a_place, b_place;
+  bool transposed_b, add;
+  Factor factor;
+  unsigned group;
+  Site site;
+};
+
+struct BoxCopy {  // of tma_load, put off until somebody waits for its barrier
+  void* to;
+  const TensorMap* map;
+  uint64_t* barrier;
+  int at[4];
+  unsigned bytes;
+  Thread* by;
   Site site;
 };
 
@@ -44,6 +71,9 @@ struct Thread {
   unsigned polled;            // what the last poll read
   std::vector<Copy> copies;   // in the order of issue
   unsigned groups;            // of copies closed so far
+  std::vector<PendingProduct> products;
+  unsigned product_groups;                     // closed so far
+  std::map<float*, std::vector<float>> held;   // what the registers d of products under way really have
 };
 
 struct List {  // of threads, first in first out
@@ -76,6 +106,8 @@ struct Block {
   std::vector<unsigned> order;  // in which threads start
   unsigned started, live;
   List ready, polling, at_barrier;
+  std::map<const uint64_t*, List> at_mbarrier;
+  std::vector<BoxCopy> boxes;  // under way
   unsigned arrived;  // at the barrier
   int votes, result;
   Wait barrier;
@@ -111,6 +143,8 @@ struct Failure {
 [[noreturn]] void fail(const char* kind, Site site, const char* format, ...) __attribute__((format(printf, 3, 4)));
 Thread* current();
 const Launch& launch();
+void wait_in(List& waiting, const char* name, Site site);  // until wake(waiting)
+void wake(List& waiting);
 
 // What checked mode hears (checker.cpp); elsewhere they do nothing.
 #ifdef RINGLEADER_CHECKED
@@ -120,6 +154,10 @@ void barrier_done(Block& block);
 void met(Warp& warp, unsigned lanes);
 void copy_issued(const Copy& copy);
 void copy_done(const Copy& copy);
+void box_issued(const BoxCopy& copy);
+void box_done(const BoxCopy& copy);
+void mbarrier_told(Thread& by, const uint64_t* barrier);  // arrived: what `by` did is told to those who wait
+void mbarrier_heard(const uint64_t* barrier);
 #else
 inline void block_starts(Block&, unsigned char*) {}
 inline void block_ends(Block&) {}
@@ -127,6 +165,10 @@ inline void barrier_done(Block&) {}
 inline void met(Warp&, unsigned) {}
 inline void copy_issued(const Copy&) {}
 inline void copy_done(const Copy&) {}
+inline void box_issued(const BoxCopy&) {}
+inline void box_done(const BoxCopy&) {}
+inline void mbarrier_told(Thread&, const uint64_t*) {}
+inline void mbarrier_heard(const uint64_t*) {}
 #endif
 
 }  // namespace emulate

@@ -61,7 +61,7 @@ Exchange& exchange();  // of the thread that runs
 unsigned poll(const unsigned* address, Site site);
 
 // Checked mode only: a fence, and accesses that the compiler does not instrument.
-enum class Access { read, write, atomic, poll };
+enum class Access { read, write, atomic, poll, unit_read, unit_write };  // unit: of tensor cores or the copy engine
 #ifdef RINGLEADER_CHECKED
 void fence();
 void touch(const void* address, size_t bytes, Access access, Site site);
