@@ -5,7 +5,7 @@
 query (N, H, L, E), key (N, K, S, E), value (N, K, S, F), out (N, H, L, F); H is a multiple of K, and query head h reads
 key and value head h // (H / K). A query that sees no key has out 0 and logsumexp -infinity, and its gradient is 0.
 
-Versions, best first: ``mma``, 16-bit floats on tensor cores, where E and F are multiples of 8 and all rows begin at
+Versions, best first: ``wgmma`` (attention_wgmma.cu), forward on Hopper without a mask; ``mma``, 16-bit floats on tensor cores, where E and F are multiples of 8 and all rows begin at
 multiples of 16 bytes; ``clear``, everything.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ringleader.csrc.cuda import attention_wgmma
 from ringleader.csrc.cuda.device import C_TYPES, Array, Device, c_type, ceil_div
 from ringleader.csrc.cuda.rows import address, check_array, compute_dtype
 from ringleader.csrc.cuda.versions import ALL, Draw, Instance, Version, choose, example, instances, versions
@@ -85,6 +86,7 @@ def _mma_expression(kernel: str, dtype: str, head: int, masked: bool) -> str:
 
 
 VERSIONS = versions(
+    attention_wgmma.VERSION,
     *(
         version
         for operator in ("attention_forward", "attention_backward")
@@ -95,6 +97,7 @@ VERSIONS = versions(
     )
 )
 INSTANCES = instances(
+    *attention_wgmma.INSTANCES,
     *(
         Instance(MMA_FILES[kernel], _mma_expression(kernel, dtype, head, masked), least=80)
         for kernel, by_head in TILES.items()
@@ -139,7 +142,10 @@ def forward(
     chosen = choose("attention_forward", device.architecture, query.dtype, version, **given.shape()).name
     out = given.empty(given.heads, given.queries, given.value_head)
     logsumexp = device.xp.empty((given.batch, given.heads, given.queries), compute_dtype(query.dtype))
-    given.launch(chosen, "forward", given.queries, given.heads, [out, logsumexp])
+    if chosen == "wgmma":
+        attention_wgmma.launch(device, out, logsumexp, query, key, value, lengths, causal, scale)
+    else:
+        given.launch(chosen, "forward", given.queries, given.heads, [out, logsumexp])
     return out, logsumexp
 
 
@@ -276,7 +282,9 @@ class _Problem:
             address(array) % 16 == 0 and all(stride % 16 == 0 for stride in array.strides[:3])
             for array in (self.query, self.key, self.value, *more)
         )
-        return {"head": self.head, "value_head": self.value_head, "aligned": aligned}
+        masked = self.mask is not None or self.scale <= 0  # a scale folded in must not turn the order of scores
+        sizes = {"queries": self.queries, "keys": self.keys, "head": self.head, "value_head": self.value_head}
+        return {**sizes, "aligned": aligned, "masked": masked}
 
     def empty(self, heads: int, rows: int, columns: int) -> Array:
         """(batch, heads, rows, columns), in memory (batch, rows, heads, columns)."""
