@@ -34,15 +34,16 @@ Phase read(const uint64_t* barrier) {
   return phase;
 }
 
-// Puts it back; if nothing is missing any more, the next phase begins.
-void write(uint64_t* barrier, Phase phase) {
+// Puts it back; if nothing is missing any more, the next phase begins, and who waited for it goes on. `queues`: if the order
+// is scrambled, perhaps before this thread does.
+void write(uint64_t* barrier, Phase phase, bool queues) {
   const bool over = phase.pending == 0 && phase.bytes() == 0;
   if (over) {
     phase.pending = phase.expected;
     phase.bytes_and_parity = (phase.parity() ^ 1) << 31;
   }
   memcpy(barrier, &phase, sizeof phase);
-  if (over) wake(current()->block->at_mbarrier[barrier]);
+  if (over) wake(current()->block->at_mbarrier[barrier], queues);
 }
 
 // --- TMA --------------------------------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ void deliver_boxes(uint64_t* barrier) {
       fail("mbarrier", copy.site, "a copy of %u bytes comes to a barrier that expects %u", copy.bytes, phase.bytes());
     }
     phase.bytes_and_parity -= copy.bytes;
-    write(barrier, phase);
+    write(barrier, phase, false);
   }
 }
 
@@ -113,7 +114,7 @@ void mbarrier_arrive(uint64_t* barrier, unsigned bytes, Site site) {
   if (phase.pending == 0) fail("mbarrier", site, "more than the %u arrivals of a phase", phase.expected);
   phase.pending--;
   phase.bytes_and_parity += bytes;
-  write(barrier, phase);
+  write(barrier, phase, true);
 }
 
 void mbarrier_wait(uint64_t* barrier, unsigned parity, Site site) {
@@ -134,7 +135,7 @@ void tma_load(void* shared, const TensorMap* map, uint64_t* barrier, const int (
   box_issued(copy);
   if (launch().scrambled) memset(shared, 0xff, bytes);
   current()->block->boxes.push_back(copy);
-  wake(current()->block->at_mbarrier[barrier]);
+  wake(current()->block->at_mbarrier[barrier], true);
 }
 
 // --- wgmma: nothing is computed before the wait ------------------------------------------------------------------------------

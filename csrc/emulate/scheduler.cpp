@@ -477,8 +477,8 @@ void wait_in(List& waiting, const char* name, Site site) {
   pause(name, site);
 }
 
-void wake(List& waiting) {
-  if (waiting.first != nullptr) release(waiting, false);
+void wake(List& waiting, bool current_queues) {
+  if (waiting.first != nullptr) release(waiting, current_queues);
 }
 
 unsigned poll(const unsigned* address, Site site) {

@@ -144,7 +144,7 @@ struct Failure {
 Thread* current();
 const Launch& launch();
 void wait_in(List& waiting, const char* name, Site site);  // until wake(waiting)
-void wake(List& waiting);
+void wake(List& waiting, bool current_queues);
 
 // What checked mode hears (checker.cpp); elsewhere they do nothing.
 #ifdef RINGLEADER_CHECKED
