@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from ringleader.csrc.cuda.device import TENSOR_MAP_BYTES, Array, Device, Extent, tile_of
 from ringleader.csrc.emulate.errors import KernelError
 from ringleader.csrc.emulate.kernel import load
@@ -66,5 +65,11 @@ class EmulatedDevice(Device):
         if report.faults:
             first = report.faults[0]
             raise KernelError(
-                expression, first.kind, f"{first.message}\n{report}", first.file, first.line, first.block, first.thread
+                expression,
+                first.kind,
+                f"{first.message}\n{report}",
+                first.file,
+                first.line,
+                first.block,
+                first.thread,
             )

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "context.h"
+#include "stacks.h"
 #include "tensor.h"
 #include "thread.h"
 
@@ -130,6 +131,7 @@ struct Launch {
   unsigned long long seed;
   const Region* regions;    // the kernel's static shared arrays
   size_t region_count;
+  StackPool* stacks;
 };
 
 struct Failure {
