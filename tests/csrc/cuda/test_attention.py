@@ -222,7 +222,7 @@ def test_same_bits_in_any_order_of_threads(device, version, dtype):
         assert all(np.array_equal(got[name], wanted[name]) for name in RESULTS)
 
 
-@pytest.mark.parametrize("head", (32, 64))
+@pytest.mark.parametrize("head", [32, 64])
 @pytest.mark.parametrize(("version", "dtype"), [("mma", BFLOAT16), ("clear", np.dtype(np.float32))], ids=str)
 def test_checked(version, dtype, head):
     """No race, no access out of bounds, no tile read before it came; and no bank conflict."""
@@ -239,11 +239,11 @@ def test_checked(version, dtype, head):
     assert requests
 
 
-@pytest.mark.parametrize("case", (
+@pytest.mark.parametrize("case", [
     Case(3, 5, head=3, value_head=2, batch=1, causal=True),
     Case(2, 4, head=2, value_head=3, batch=2, lengths=(3, 1), mask="add", mask_shape=(2, 4)),
     Case(3, 3, head=2, batch=1, heads=3, kv_heads=3, mask="bool", mask_shape=(3, 3)),
-), ids=str)  # fmt: skip
+], ids=str)  # fmt: skip
 def test_gradients_are_slopes(device, case):
     """Of loss = sum(out grad), by central differences of the kernel's own forward."""
     *inputs, grad = case.draw(np.float64)
@@ -266,7 +266,7 @@ def test_gradients_are_slopes(device, case):
 
 
 @pytest.mark.parametrize(("version", "dtype"), TAKEN, ids=str)
-@pytest.mark.parametrize("case", (Case(0, 5), Case(5, 0), Case(5, 5, batch=0), Case(0, 0)), ids=str)
+@pytest.mark.parametrize("case", [Case(0, 5), Case(5, 0), Case(5, 5, batch=0), Case(0, 0)], ids=str)
 def test_nothing(device, version, dtype, case):
     got = run(device, version, case.draw(dtype), case.options(dtype))
     assert got["out"].shape == got["dq"].shape == (case.batch, 2, case.queries, 16)
@@ -314,7 +314,7 @@ def moved(array):
 
 
 @pytest.mark.parametrize(
-    "unfit", ("odd head", "odd value", "not aligned", "rows not aligned", "old", "float32")
+    "unfit", ["odd head", "odd value", "not aligned", "rows not aligned", "old", "float32"]
 )
 def test_what_mma_does_not_take(device, unfit):
     case = Case(4, 4, head=15 if unfit == "odd head" else 16, value_head=15 if unfit == "odd value" else 16)
@@ -348,7 +348,7 @@ def zeros(*shape, dtype=np.float32):
 FORWARD = {"query": zeros(2, 4, 5, 8), "key": zeros(2, 2, 6, 8), "value": zeros(2, 2, 6, 3)}
 
 
-@pytest.mark.parametrize(("changed", "error", "message"), (
+@pytest.mark.parametrize(("changed", "error", "message"), [
     ({"query": zeros(2, 4, 5, 8, dtype=np.int32)}, TypeError, "query is int32; it must be one of float16"),
     ({"key": zeros(2, 2, 6, 8, dtype=np.float64)}, TypeError, "key is float64, query float32"),
     ({"value": zeros(2, 6, 3)}, ValueError, r"value must be \(batch, heads, rows, columns\), its shape is \(2, 6, 3\)"),
@@ -369,20 +369,20 @@ FORWARD = {"query": zeros(2, 4, 5, 8), "key": zeros(2, 2, 6, 8), "value": zeros(
     ({"mask": np.ndarray((5, 6), np.float32, zeros(99), 0, (26, 4))}, ValueError,
      r"mask's strides \(26, 4\) must be multiples of its 4 bytes"),
     ({"version": "best"}, ValueError, "attention_forward has no version 'best'; it has: mma, clear"),
-))  # fmt: skip
+])  # fmt: skip
 def test_bad_arguments(device, changed, error, message):
     with pytest.raises(error, match=message):
         attention.forward(device, **FORWARD | changed, scale=1.0)
 
 
-@pytest.mark.parametrize(("changed", "error", "message"), (
+@pytest.mark.parametrize(("changed", "error", "message"), [
     ({"grad": zeros(2, 4, 5, 8)}, ValueError, r"grad has shape \(2, 4, 5, 8\), the output \(2, 4, 5, 3\)"),
     ({"grad": zeros(2, 4, 5, 3, dtype=np.float16)}, TypeError, "grad is float16, query float32"),
     ({"out": zeros(2, 4, 6, 3)}, ValueError, r"out has shape \(2, 4, 6, 3\), the output \(2, 4, 5, 3\)"),
     ({"logsumexp": zeros(2, 4, 5, dtype=np.float64)}, TypeError, "logsumexp is float64; forward gave float32"),
     ({"logsumexp": zeros(2, 5, 4).swapaxes(1, 2)}, ValueError, r"logsumexp must be \(2, 4, 5\), C-contiguous"),
     ({"key": zeros(2, 2, 6, 9)}, ValueError, "key has 9 columns, query 8"),
-))  # fmt: skip
+])  # fmt: skip
 def test_bad_arguments_of_backward(device, changed, error, message):
     given = (
         FORWARD | {"grad": zeros(2, 4, 5, 3), "out": zeros(2, 4, 5, 3), "logsumexp": zeros(2, 4, 5)} | changed
