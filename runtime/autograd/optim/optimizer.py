@@ -9,8 +9,8 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from ringleader.runtime.autograd.native import KERNELS, takes
-from ringleader.runtime.autograd.op import Array, array_module
-from ringleader.runtime.autograd.optim.flat import address, follows, span
+from ringleader.runtime.autograd.op import Array, address, array_module, module_of, to_host
+from ringleader.runtime.autograd.optim.flat import follows, span
 from ringleader.runtime.autograd.tensor import Tensor
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -21,7 +21,8 @@ BLOCK = 1 << 15  # elements that are updated at a time: all arrays of a rule the
 
 
 def scratch_for(w: Array, scratch: Scratch) -> tuple[Array, Array]:
-    return (np.empty_like(w), np.empty_like(w)) if scratch is None else scratch
+    xp = module_of(w)
+    return (xp.empty_like(w), xp.empty_like(w)) if scratch is None else scratch
 
 
 @dataclass
@@ -152,7 +153,8 @@ class Optimizer:
         """The same memory for all that are no larger than what was there."""
         key = (type(w), w.dtype)
         if key not in self._scratch or self._scratch[key][0].size < w.size:
-            self._scratch[key] = (np.empty_like(w, shape=w.size), np.empty_like(w, shape=w.size))
+            xp = module_of(w)
+            self._scratch[key] = (xp.empty_like(w, shape=w.size), xp.empty_like(w, shape=w.size))
         a, b = self._scratch[key]
         return a[: w.size].reshape(w.shape), b[: w.size].reshape(w.shape)
 
@@ -187,8 +189,7 @@ class Optimizer:
 
     def _neighbours(self, live: list[int]) -> list[list[int]]:
         """``live`` in lists of parameters that may be updated as one array."""
-        flat = [i for i in live if self.elementwise and self.params[i].grad_storage is not None
-                and self.params[i].device == "cpu"]  # fmt: skip
+        flat = [i for i in live if self.elementwise and self.params[i].grad_storage is not None]
         members: list[list[int]] = [[i] for i in live if i not in set(flat)]
         before: int | None = None
         for i in sorted(flat, key=lambda i: address(self.params[i].data)):
@@ -222,7 +223,8 @@ class Optimizer:
         return Run(members, w, g, state, native)
 
     def _join_state(self, members: list[int], name: str) -> None:
-        flat, at = np.concatenate([self.state[i][name].reshape(-1) for i in members]), 0
+        states = [self.state[i][name].reshape(-1) for i in members]
+        flat, at = module_of(states[0]).concatenate(states), 0
         for i in members:
             shape, size = self.params[i].shape, self.params[i].size
             self.state[i][name] = flat[at : at + size].reshape(shape)
@@ -231,9 +233,9 @@ class Optimizer:
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """As PyTorch's: {"state": {number of the parameter: {"step": ..., name: copy of the array}},
+        """As PyTorch's: {"state": {number of the parameter: {"step": ..., name: copy of the array, of numpy}},
         "param_groups": [options, with the numbers of its parameters as "params"]}."""
-        state = {i: {key: value.copy() if key != "step" else value for key, value in of.items()}
+        state = {i: {key: to_host(value.copy()) if key != "step" else value for key, value in of.items()}
                  for i, of in sorted(self.state.items())}  # fmt: skip
         groups, at = [], 0
         for group, options in zip(self.param_groups, self._options()):
@@ -273,5 +275,5 @@ class Optimizer:
                                  f"{parameter.shape}")  # fmt: skip
         xp = array_module(parameter.device)
         return {"step": int(given["step"])} | {
-            key: xp.array(value, dtype=parameter.dtype, order="C") for key, value in arrays.items()
+            key: xp.array(to_host(value), dtype=parameter.dtype, order="C") for key, value in arrays.items()
         }
