@@ -19,12 +19,17 @@ for the commands that run, check and profile kernels, is told by an example:
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
+
+LOGGED = "kernels" in os.environ.get("RINGLEADER_LOG", "").replace(",", " ").split()
+_told: set[str] = set()
 
 ALL = ("float16", "bfloat16", "float32", "float64")
 # that kernels are compiled for and checked
@@ -140,12 +145,22 @@ def choose(operator: str, architecture: int, dtype: Any, version: str | None = N
             continue
         why = unfit(candidate, architecture, np.dtype(dtype).name, shape)
         if not why:
+            if LOGGED:
+                _tell(candidate, f"{operator}, {np.dtype(dtype).name} on sm_{architecture}", refused)
             return candidate
         refused.append(f"{candidate.name} {why}")
     if not refused:
         names = ", ".join(candidate.name for candidate in VERSIONS[operator])
         raise ValueError(f"{operator} has no version {version!r}; it has: {names}")
     raise ValueError(f"{operator}: no version for this: {'; '.join(refused)}")
+
+
+def _tell(chosen: Version, call: str, refused: list[str]) -> None:
+    """Say once for each kind of call what is launched, and why nothing better."""
+    line = f"ringleader: {call}: {chosen.name}" + (f" ({'; '.join(refused)})" if refused else "")
+    if line not in _told:
+        _told.add(line)
+        print(line, file=sys.stderr, flush=True)
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:

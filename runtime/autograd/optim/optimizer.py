@@ -33,7 +33,7 @@ class Run:
     w: Array
     g: Array | None  # None: that of a single parameter, which gets another array in every step
     state: dict[str, Array]  # as w: flat, if w is
-    native: bool  # whether the rule's kernel takes them
+    kernel: Callable[..., None] | None  # the rule's, if it takes them
 
 
 class Optimizer:
@@ -123,14 +123,14 @@ class Optimizer:
 
     def _update(self, run: Run, step: int, options: Options) -> None:
         """One step of one run: by one call of the kernel, or of the rule in pieces."""
-        g, native = run.g, run.native
+        g, kernel = run.g, run.kernel
         if g is None:
             g = self.params[run.members[0]].grad
             assert g is not None  # or there would be no such run
             g = g.reshape(run.w.shape)
-            native = native and takes(run.w, g)
-        if native:
-            type(self).kernel(run.w, g, run.state, step, **options)  # type: ignore[misc]
+            kernel = kernel if takes(run.w, g) else None
+        if kernel is not None:
+            kernel(run.w, g, run.state, step, **options)
             return
         for w, part, state, scratch in self._pieces(run, g):
             type(self).update(w, part, state, step, **options, scratch=scratch)
@@ -211,16 +211,22 @@ class Optimizer:
         known = [g for g in gradients if g is not None]
         if not (self.elementwise and all(array.flags.c_contiguous for array in (*data, *known))):
             [i] = members
-            return Run(members, data[0], None, {name: self.state[i][name] for name in names}, native=False)
+            return Run(members, data[0], None, {name: self.state[i][name] for name in names}, None)
         state = {}
         for name in names:
             if len(members) > 1:
                 self._join_state(members, name)
             state[name] = span([self.state[i][name] for i in members])
         w, g = span(data), span(known) if known else None
-        native = KERNELS is not None and self.kernel is not None
-        native = native and takes(w, *state.values(), *([] if g is None else [g]))
-        return Run(members, w, g, state, native)
+        kernel = self._kernel(self.params[members[0]].device)
+        fitting = kernel is not None and takes(w, *state.values(), *([] if g is None else [g]))
+        return Run(members, w, g, state, kernel if fitting else None)
+
+    def _kernel(self, device: str) -> Callable[..., None] | None:
+        """The rule's there."""
+        if device == "cpu":
+            return type(self).kernel if KERNELS is not None else None
+        return None
 
     def _join_state(self, members: list[int], name: str) -> None:
         states = [self.state[i][name].reshape(-1) for i in members]
