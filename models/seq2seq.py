@@ -19,7 +19,7 @@ from ringleader.runtime.autograd import (
     Tensor,
     no_grad,
 )
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, to_host
 
 
 class DecoderBlock(Module):
@@ -91,7 +91,9 @@ class Seq2Seq(Module):
     def _embed(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.context:
             raise ValueError(f"Seq2Seq: {tokens.shape[1]} tokens, but context is {self.context}")
-        placed: Tensor = self.tokens(tokens) + self.places(Tensor(np.arange(tokens.shape[1]), device=tokens.device))
+        placed: Tensor = self.tokens(tokens) + self.places(
+            Tensor(np.arange(tokens.shape[1]), device=tokens.device)
+        )
         return placed
 
     def translate(self, source: Array, start: int, length: int) -> Array:

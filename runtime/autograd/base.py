@@ -161,7 +161,11 @@ class TensorBase:
     @grad_storage.setter
     def grad_storage(self, storage: Array | None) -> None:
         if storage is not None:
-            if storage.shape != self.shape or storage.dtype != self.dtype or not getattr(storage.flags, "writeable", True):
+            if (
+                storage.shape != self.shape
+                or storage.dtype != self.dtype
+                or not getattr(storage.flags, "writeable", True)
+            ):
                 raise ValueError(f"grad_storage must be writeable, {self.shape} {self.dtype}; it is "
                                  f"{storage.shape} {storage.dtype}")  # fmt: skip
             storage[...] = 0 if self.grad is None else self.grad

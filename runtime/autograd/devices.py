@@ -18,7 +18,9 @@ from ringleader.runtime.autograd.native import wanted
 from ringleader.runtime.autograd.op import register_device
 
 MODE_VARIABLE = "RINGLEADER_EMULATE_MODE"
-_devices: dict[Any, Device] = {}  # of the emulator by its mode, of GPUs by their ordinal; threads may share them
+_devices: dict[
+    Any, Device
+] = {}  # of the emulator by its mode, of GPUs by their ordinal; threads may share them
 
 
 def register(device: str) -> None:

@@ -14,13 +14,16 @@ class GradientError(AssertionError):
 
 
 def gradcheck(
-    function: Callable[..., Tensor], *arrays: Array, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-7,
+    function: Callable[..., Tensor],
+    *arrays: Array,
+    eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-7,
     device: str = "cpu",
 ) -> None:  # fmt: skip
     """Compare the gradient of ``function(*tensors)`` with central differences, for every element.
 
     ``arrays``: float64, any shape and layout; used as they are, never changed. The output, of any shape,
-    is contracted with fixed random numbers. ``device``: where the function computes. TypeError: not float64. GradientError: they differ.
+    is contracted with fixed random numbers. ``device``: where the function computes. TypeError: not float64.
+    GradientError: they differ.
     """
     if any(a.dtype != np.float64 for a in arrays):
         raise TypeError(f"gradcheck needs float64, got {[str(a.dtype) for a in arrays]}")

@@ -97,7 +97,9 @@ class Function:
 DEVICES: dict[str, Any] = {"cpu": np}  # device -> array module
 OPS: dict[str, dict[str, type[Function]]] = {}  # op -> device -> implementation
 WRITTEN: dict[str, type[Function]] = {}  # op -> as it is written for any array module, without native kernels
-AS_WRITTEN: set[str] = set()  # devices that take an op as it is written where they have no implementation of their own
+AS_WRITTEN: set[str] = (
+    set()
+)  # devices that take an op as it is written where they have no implementation of their own
 LATER = {"emulated": "ringleader.runtime.autograd.devices", "cuda": "ringleader.runtime.autograd.devices"}
 # device -> the module whose register(device) is called when it is first asked for: nothing is imported before
 

@@ -109,7 +109,9 @@ class DataParallel:
         together = all(follows(one.data, two.data) for one, two in pairwise(parameters))
         xp = array_module(parameters[0].device)
         gradients = None if xp is np else xp.empty(size, dtype)
-        lay_out(parameters, None if together else xp.empty(size, dtype), flat if gradients is None else gradients)
+        lay_out(
+            parameters, None if together else xp.empty(size, dtype), flat if gradients is None else gradients
+        )
         return Bucket(flat, names, gradients)
 
     def _hook(self, bucket: Bucket, name: str) -> Any:

@@ -52,7 +52,8 @@ class TrainConfig:
     data_seed: int = option(0, "for what is in which batch", least=0)
     dtype: str = option("float32", "float32 or float64")
     device: str = option(
-        "cpu", "cpu, cuda (a GPU, by CuPy), or emulated: the CUDA kernels, run on the CPU to try and study them"
+        "cpu",
+        "cpu, cuda (a GPU, by CuPy), or emulated: the CUDA kernels, run on the CPU to try and study them",
     )
     algorithm: str = option(
         "auto", "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours"

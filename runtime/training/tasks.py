@@ -32,7 +32,9 @@ class Task:
 
     def tally(self, out: Tensor, y: Array) -> Array:
         """All of these as one array (4,), to be summed over batches and ranks."""
-        return np.array([self.loss(out, y).item(), self.predictions(y), *self.right(to_host(out.data), y)], np.float64)
+        return np.array(
+            [self.loss(out, y).item(), self.predictions(y), *self.right(to_host(out.data), y)], np.float64
+        )
 
     def scores(self, tally: Array) -> Scores:
         loss, predictions, right, judged = tally.tolist()

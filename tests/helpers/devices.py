@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import strict_cupy
-from helpers.op_cases.draw import Case
 from ringleader.models import build
 from ringleader.runtime.autograd.op import AS_WRITTEN, DEVICES, OPS, array_module
 from ringleader.runtime.comm import init
 from ringleader.runtime.training import TrainConfig, load, run
 from ringleader.runtime.training.data import Text
+
+from helpers import strict_cupy
+from helpers.op_cases.draw import Case
 
 
 def label(case: Case) -> str:
@@ -67,7 +68,15 @@ Trained = tuple[list[float], dict[str, Any], float]
 
 def trained(model: str, data: str, device: str, dtype: str = "float64", **options: Any) -> Trained:
     """A small model on a small data set: the losses of its steps, its weights after them, its loss on a few tests."""
-    given = {"batch_size": 4, "context": 6, "steps": 3, "clip": 1.0, "dtype": dtype, "device": device, **options}
+    given = {
+        "batch_size": 4,
+        "context": 6,
+        "steps": 3,
+        "clip": 1.0,
+        "dtype": dtype,
+        "device": device,
+        **options,
+    }
     sizes = SIZES.get(model, {}) | given.pop("sizes", {})
     config = TrainConfig(model, data, epochs=1, sizes=sizes, **given)
     source = Text(TEXT, config.context) if data == "text" else load(config)

@@ -175,8 +175,14 @@ def _function(name: str) -> Any:
         sources = (*args, *kwargs.values())
         if name in CREATED:  # numpy's arrays come in here
             args = tuple(a.inside if isinstance(a, ndarray) else a for a in args)
-        result = getattr(np, name)(*(args if name in CREATED else inside(args)), **{k: inside(v) for k, v in kwargs.items()})
-        if name in CREATED and isinstance(args[0], np.ndarray) and not any(isinstance(s, ndarray) for s in sources):
+        result = getattr(np, name)(
+            *(args if name in CREATED else inside(args)), **{k: inside(v) for k, v in kwargs.items()}
+        )
+        if (
+            name in CREATED
+            and isinstance(args[0], np.ndarray)
+            and not any(isinstance(s, ndarray) for s in sources)
+        ):
             result = np.array(result)  # in the device's own memory
         return result if name in ("result_type", "may_share_memory") else given_back(result, *sources)
 

@@ -43,7 +43,8 @@ def attention(
     return apply(
         "scaled_dot_product_attention", *inputs,
         scale=1 / max(1, query.shape[-1]) ** 0.5 if scale is None else scale,
-        groups=groups, is_causal=is_causal, allowed=None if allowed is None else query.beside(allowed), dropout_p=dropout_p, seed=seed,
+        allowed=None if allowed is None else query.beside(allowed),
+        groups=groups, is_causal=is_causal, dropout_p=dropout_p, seed=seed,
     )  # fmt: skip
 
 

@@ -27,7 +27,9 @@ class PerHead:
         *own, rows, columns = array.shape
         self.xp, self.planes = xp, array.reshape(prod(own), rows, columns)
         self.wide = xp.broadcast_to(self.planes, (prod(own), *size))
-        self.plane = np.broadcast_to(np.arange(prod(own)).reshape(own), lead).reshape(heads)  # of each head; numpy's
+        self.plane = np.broadcast_to(np.arange(prod(own)).reshape(own), lead).reshape(
+            heads
+        )  # of each head; numpy's
 
     def block(self, heads: slice, queries: slice, keys: slice) -> Array:
         """(b, s, G, l), or (1, s, 1, l) where all heads share one plane."""

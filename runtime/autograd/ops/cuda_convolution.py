@@ -16,7 +16,15 @@ from ringleader.runtime.autograd.ops.convolution import (
     Direct,
     Transposed,
 )
-from ringleader.runtime.autograd.ops.pooling import AvgPool, AvgPool1d, AvgPool2d, MaxPool, MaxPool1d, MaxPool2d, Pool
+from ringleader.runtime.autograd.ops.pooling import (
+    AvgPool,
+    AvgPool1d,
+    AvgPool2d,
+    MaxPool,
+    MaxPool1d,
+    MaxPool2d,
+    Pool,
+)
 from ringleader.runtime.autograd.ops.windows import window_counts
 
 
@@ -63,7 +71,9 @@ class CudaConvolution(OnWindows, Convolution):
 
     def to_grid(self, x: Array, weight: Array, *bias: Array) -> Array:
         device, options = kernel_device(self.xp), self.options()
-        return self.flat(convolution.forward(device, image(x), image(weight), *bias, groups=self.groups, **options))
+        return self.flat(
+            convolution.forward(device, image(x), image(weight), *bias, groups=self.groups, **options)
+        )
 
     def to_image(self, grid: Array, weight: Array, *bias: Array) -> Array:
         size = two(self.windows.image, 1)
@@ -169,7 +179,9 @@ class CudaAvgPool(CudaPool, AvgPool):
         if not takes(g):
             return super().backward(g)
         size = two(self.windows.image, 1)
-        return self.flat(pooling.average_backward(kernel_device(self.xp), image(g), size=size, **self.options()))
+        return self.flat(
+            pooling.average_backward(kernel_device(self.xp), image(g), size=size, **self.options())
+        )
 
 
 @cuda("max_pool1d")

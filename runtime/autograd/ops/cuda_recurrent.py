@@ -5,6 +5,8 @@ Products with the inputs' weights are one each for all steps, and go to the arra
 
 from __future__ import annotations
 
+from math import prod
+
 from ringleader.csrc.cuda import recurrent
 from ringleader.runtime.autograd.cuda import cuda, kernel_device, laid_out, takes
 from ringleader.runtime.autograd.op import Array
@@ -24,7 +26,7 @@ class CudaRecurrent(Recurrent):
             return super().forward(x, *rest)
         xp, states, (w_ih, w_hh, *biases) = self.xp, rest[: self.state_count], rest[self.state_count :]
         t, n = (x if self.tokens is None else self.tokens).shape[:2]
-        self.x, self.w_ih, self.biased = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(-1, w_ih.shape[1]), w_ih, bool(biases)
+        self.x, self.w_ih, self.biased = x.reshape(prod(x.shape[:-1]), x.shape[-1]), w_ih, bool(biases)
         inputs = self.x @ w_ih.T  # (T N, I) (I, G H), or of each row of a table
         own, of_product = self._biases(biases)
         if own is not None:
@@ -35,7 +37,14 @@ class CudaRecurrent(Recurrent):
         h, c = (laid_out(state) for state in states), None
         first = [*h, c][:2]
         outputs, last, self.layer = recurrent.forward(
-            kernel_device(xp), self.cell(), inputs, *first, laid_out(w_hh), of_product, self.lengths, self.reverse
+            kernel_device(xp),
+            self.cell(),
+            inputs,
+            *first,
+            laid_out(w_hh),
+            of_product,
+            self.lengths,
+            self.reverse,
         )
         return xp.concatenate([outputs, *(state[None] for state in last)])
 
@@ -49,7 +58,7 @@ class CudaRecurrent(Recurrent):
         g = laid_out(g)
         t, gates = len(g) - self.state_count, len(self.w_ih)
         d = recurrent.backward(kernel_device(self.xp), self.layer, g[:t], *g[t:])
-        rows = d.inputs.reshape(-1, gates)  # (T N, G H)
+        rows = d.inputs.reshape(prod(d.inputs.shape[:2]), gates)  # (T N, G H)
         if self.tokens is not None:
             rows = self.sum_rows(rows, self.tokens.reshape(-1), len(self.x))
         needs = self.needs[1 + self.state_count :]

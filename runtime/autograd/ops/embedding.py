@@ -33,8 +33,7 @@ def sum_rows(g: Array, indices: Array, rows: int) -> Array:
     count = len(g)
     g = g.astype(np.result_type(g, np.float32), copy=False)  # SciPy has no 16 bits
     ones, one_each = np.ones(count, g.dtype), np.arange(count + 1)
-    total = csc_array((ones, indices, one_each), shape=(rows, count)) @ g  # (rows, M) (M, D)
-    return total
+    return csc_array((ones, indices, one_each), shape=(rows, count)) @ g  # (rows, M) (M, D)
 
 
 @op("embedding")

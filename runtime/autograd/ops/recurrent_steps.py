@@ -45,7 +45,9 @@ def relu_step_backward(xp: Any, h: Array, dh: Array, dgates: Array) -> None:
     xp.multiply(dh, h > 0, out=dgates)
 
 
-def lstm_step(xp: Any, gates: Array, product: Array, c_before: Array, c: Array, tanh_c: Array, h: Array) -> None:
+def lstm_step(
+    xp: Any, gates: Array, product: Array, c_before: Array, c: Array, tanh_c: Array, h: Array
+) -> None:
     """gates and product (n, 4 H) in the order i, f, g, o; the rest (n, H)."""
     gates += product
     i, f, g, o = parts(gates, 4)

@@ -67,11 +67,17 @@ def on_two_ranks(device: str) -> tuple[list[float], list[Any]]:
             ag.Linear(3, 4, generator=np.random.default_rng(world.rank), dtype=np.float64), ag.Tanh(),
             ag.Linear(4, 2, generator=np.random.default_rng(world.rank), dtype=np.float64),
         ).to(device)  # fmt: skip
-        parallel, optimizer, losses = DataParallel(net, world, bucket_bytes=0), ag.SGD(net.parameters(), lr=0.1), []
+        parallel, optimizer, losses = (
+            DataParallel(net, world, bucket_bytes=0),
+            ag.SGD(net.parameters(), lr=0.1),
+            [],
+        )
         for step in range(3):
             x = ag.Tensor(np.random.default_rng([step, world.rank]).standard_normal((2, 3)), device=device)
             parallel.zero_grad()
-            losses.append(parallel.backward(ag.cross_entropy(parallel(x), np.array([0, 1]), reduction="sum") / 4))
+            losses.append(
+                parallel.backward(ag.cross_entropy(parallel(x), np.array([0, 1]), reduction="sum") / 4)
+            )
             optimizer.step()
         return losses, list(net.state_dict().values())
 
@@ -106,7 +112,9 @@ def test_a_module_moves_with_its_buffers_and_gradients(tmp_path: Path) -> None:
     net(ag.Tensor(normal(5, 3).astype("f4"))).sum().backward()
     weight = net[0].weight
     assert net.to("cuda") is net and net[0].weight is weight and weight.device == "cuda"
-    assert all(type(a).__module__ == "helpers.strict_cupy" for a in (weight.data, weight.grad, *net.buffers()))
+    assert all(
+        type(a).__module__ == "helpers.strict_cupy" for a in (weight.data, weight.grad, *net.buffers())
+    )
     net(ag.Tensor(normal(5, 3).astype("f4"), device="cuda"))
     ag.save(net, tmp_path / "net")
     ag.save_tree({"net": net.state_dict(), "mean": net[1].running_mean}, tmp_path / "tree")
@@ -116,13 +124,15 @@ def test_a_module_moves_with_its_buffers_and_gradients(tmp_path: Path) -> None:
     net.load_state_dict(ag.load(tmp_path / "net"))
     assert net.to("cpu")[1].num_batches_tracked == 2
     ag.flatten_parameters(net)
-    with pytest.raises(ValueError, match="'0.weight' live in storage of others; move the module before"):
+    with pytest.raises(ValueError, match=r"'0\.weight' live in storage of others; move the module before"):
         net.to("cuda")
 
 
 def test_mixed_precision_and_recomputation_on_the_device() -> None:
     def losses(device: str) -> list[float]:
-        net = ag.Sequential(ag.Linear(4, 4, generator=np.random.default_rng(0)), ag.BatchNorm1d(4), ag.ReLU()).to(device)
+        net = ag.Sequential(
+            ag.Linear(4, 4, generator=np.random.default_rng(0)), ag.BatchNorm1d(4), ag.ReLU()
+        ).to(device)
         mixed, seen = ag.MixedPrecision(net, ag.AdamW(net.parameters()), "float16"), []
         for step in range(3):
             x = ag.Tensor(np.random.default_rng(step).standard_normal((5, 4)).astype("f2"), device=device)
@@ -134,4 +144,6 @@ def test_mixed_precision_and_recomputation_on_the_device() -> None:
         mixed.load_state_dict(mixed.state_dict())
         return seen
 
-    np.testing.assert_allclose(losses("cuda"), losses("cpu"), rtol=1e-2)  # of 16 bits, whose sums differ in order
+    np.testing.assert_allclose(
+        losses("cuda"), losses("cpu"), rtol=1e-2
+    )  # of 16 bits, whose sums differ in order
