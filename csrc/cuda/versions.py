@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -102,11 +104,20 @@ class Example:
         return self.run.__module__.rpartition(".")[2]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What ``choose`` took, and why it did not take the better ones, by their names."""
+
+    version: Version
+    refused: Mapping[str, str]
+
+
 Run = TypeVar("Run", bound=Callable[..., Any])
 
 VERSIONS: dict[str, list[Version]] = {}  # operator -> versions, best first
 INSTANCES: list[Instance] = []
 EXAMPLES: dict[str, Example] = {}  # by operator
+_recorded: ContextVar[list[Choice] | None] = ContextVar("choices", default=None)
 
 
 def versions(*given: Version) -> tuple[Version, ...]:
@@ -139,7 +150,7 @@ def choose(operator: str, architecture: int, dtype: Any, version: str | None = N
     """The best version for these, or the one named. ValueError: there is none, or that one does not fit; says why."""
     if operator not in VERSIONS:
         raise ValueError(f"unknown operator {operator!r}; known: {', '.join(sorted(VERSIONS))}")
-    refused = []
+    refused: dict[str, str] = {}
     for candidate in VERSIONS[operator]:
         if version is not None and candidate.name != version:
             continue
@@ -147,17 +158,31 @@ def choose(operator: str, architecture: int, dtype: Any, version: str | None = N
         if not why:
             if LOGGED:
                 _tell(candidate, f"{operator}, {np.dtype(dtype).name} on sm_{architecture}", refused)
+            if (record := _recorded.get()) is not None:
+                record.append(Choice(candidate, refused))
             return candidate
-        refused.append(f"{candidate.name} {why}")
+        refused[candidate.name] = why
     if not refused:
         names = ", ".join(candidate.name for candidate in VERSIONS[operator])
         raise ValueError(f"{operator} has no version {version!r}; it has: {names}")
-    raise ValueError(f"{operator}: no version for this: {'; '.join(refused)}")
+    raise ValueError(f"{operator}: no version for this: {'; '.join(map(' '.join, refused.items()))}")
 
 
-def _tell(chosen: Version, call: str, refused: list[str]) -> None:
+@contextmanager
+def choices() -> Iterator[list[Choice]]:
+    """Records what ``choose`` takes in this thread."""
+    record: list[Choice] = []
+    before = _recorded.set(record)
+    try:
+        yield record
+    finally:
+        _recorded.reset(before)
+
+
+def _tell(chosen: Version, call: str, refused: Mapping[str, str]) -> None:
     """Say once for each kind of call what is launched, and why nothing better."""
-    line = f"ringleader: {call}: {chosen.name}" + (f" ({'; '.join(refused)})" if refused else "")
+    why = "; ".join(map(" ".join, refused.items()))
+    line = f"ringleader: {call}: {chosen.name}" + (f" ({why})" if why else "")
     if line not in _told:
         _told.add(line)
         print(line, file=sys.stderr, flush=True)
