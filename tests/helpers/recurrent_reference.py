@@ -82,7 +82,8 @@ def backward(
         grads["h_first"][n], grads["c_first"][n] = dh, dc
     dp, before = np.concatenate(dps), np.concatenate(befores)
     grads["weights"] = times(dp.T, before.T)
-    grads["bias"] = times(dp[:, -w.shape[1] :].T, np.ones_like(before[:, :1]).T)[:, 0]
+    if cell == "gru":
+        grads["bias"] = times(dp[:, -w.shape[1] :].T, np.ones_like(before[:, :1]).T)[:, 0]
     return grads
 
 
