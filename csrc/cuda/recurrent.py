@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 from ringleader.csrc.cuda.device import Array, Device, c_type, ceil_div
-from ringleader.csrc.cuda.recurrent_versions import (CELLS, GROUP, K_MULTIPLE, SHARED, TILE, WARPS, expression,
-                                                     plan)  # fmt: skip
+from ringleader.csrc.cuda.recurrent_versions import (
+    CELLS,
+    GROUP,
+    K_MULTIPLE,
+    SHARED,
+    TILE,
+    WARPS,
+    expression,
+    plan,
+)
 from ringleader.csrc.cuda.versions import ALL, choose
 
 

@@ -23,7 +23,7 @@ CELLS = {
     "gru": Cell("GruCell", 3),
 }
 TILE = 16  # of the clear kernels: sequences and units of a block
-WARPS, GROUP, PARTIAL, K_MULTIPLE = 8, 16, 17, 32  # of recurrent_persistent.cu, by the same names
+WARPS, GROUP, PARTIAL, K_MULTIPLE = 8, 16, 17, 32  # of recurrent_products.cuh, by the same names
 # (operator, version) -> how a persistent version multiplies, and how many rows of weights a block may keep
 PRODUCTS = {
     ("recurrent_forward", "persistent_mma"): ("TensorCores", (16, 32, 64)),
