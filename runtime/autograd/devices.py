@@ -29,6 +29,9 @@ def register(device: str) -> None:
         register_device(device, np if device == "emulated" else import_module("cupy"), as_written=True)
         return
     if device == "emulated":
+        from ringleader.csrc.emulate.compiler import compiler
+
+        compiler()  # refuses, saying what to install, if there is none
         found = kernel_device(np)
     else:
         from ringleader.csrc.cuda.gpu import Gpu
