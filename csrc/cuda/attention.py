@@ -96,7 +96,7 @@ VERSIONS = versions(
 )
 INSTANCES = instances(
     *(
-        Instance(MMA_FILES[kernel], _mma_expression(kernel, np.dtype(dtype), head, masked), least=80)
+        Instance(MMA_FILES[kernel], _mma_expression(kernel, dtype, head, masked), least=80)
         for kernel, by_head in TILES.items()
         for head in by_head
         for dtype in ("float16", "bfloat16")
