@@ -5,6 +5,7 @@ from ringleader.runtime.autograd.ops import (
     cuda_convolution,
     cuda_elements,
     cuda_loss,
+    cuda_norm,
     cuda_recurrent,
     cuda_softmax,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "cuda_convolution",
     "cuda_elements",
     "cuda_loss",
+    "cuda_norm",
     "cuda_recurrent",
     "cuda_softmax",
 ]
