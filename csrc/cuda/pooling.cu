@@ -71,8 +71,8 @@ __device__ void store(T* to, const Vector<T, WIDTH>& values) {
   *reinterpret_cast<Vector<T, WIDTH>*>(to) = values;
 }
 
-// y = the largest of each window, NaN if one is; winner = the tap of the first of equals, (N, C, P, Q) as y lies.
-// From the last tap to the first, so that the first of equals stays; where a NaN is met, the winner stays as it is.
+// y = the largest of each window; winner = its tap, of equals the first, (N, C, P, Q) as y lies. NaN is larger than all.
+// From the last tap to the first, so that the first of equals stays.
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     pooling_max_forward(const T* x, T* y, int* winner, GEOMETRY_PARAMETERS) {
@@ -90,8 +90,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Vector<T, WIDTH> values = load<WIDTH>(x + g.x(at.n, c, h, w));
     for (int i = 0; i < WIDTH; ++i) {
       const Compute<T> value = to_compute(values.at[i]);
-      if (value >= best[i]) best_tap.at[i] = tap;
-      if (value >= best[i] || value != value) best[i] = value;
+      if (value >= best[i] || value != value) best[i] = value, best_tap.at[i] = tap;
     }
   }
   Vector<T, WIDTH> result;

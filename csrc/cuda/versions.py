@@ -31,7 +31,7 @@ import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
 
 LOGGED = "kernels" in os.environ.get("RINGLEADER_LOG", "").replace(",", " ").split()
-_told: set[str] = set()
+_told: set[tuple[str, str]] = set()
 
 ALL = ("float16", "bfloat16", "float32", "float64")
 # that kernels are compiled for and checked
@@ -189,12 +189,15 @@ def choices() -> Iterator[list[Choice]]:
 
 
 def _tell(chosen: Version, call: str, refused: Mapping[str, str]) -> None:
-    """Say once for each kind of call what is launched, and why nothing better."""
-    why = "; ".join(map(" ".join, refused.items()))
-    line = f"ringleader: {call}: {chosen.name}" + (f" ({why})" if why else "")
-    if line not in _told:
-        _told.add(line)
-        print(line, file=sys.stderr, flush=True)
+    """Say what is launched, and why nothing better: once for each operator, dtype and version."""
+    if (call, chosen.name) in _told:
+        return
+    _told.add((call, chosen.name))
+    names: dict[str, list[str]] = {}  # by reason
+    for name, why in refused.items():
+        names.setdefault(why, []).append(name)
+    better = "; ".join(f"{', '.join(those)} {why}" for why, those in names.items())
+    print(f"ringleader: {call}: {chosen.name}" + (f" ({better})" if better else ""), file=sys.stderr, flush=True)
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:

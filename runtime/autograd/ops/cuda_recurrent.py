@@ -10,12 +10,14 @@ from math import prod
 from ringleader.csrc.cuda import recurrent
 from ringleader.runtime.autograd.cuda import cuda, kernel_device, laid_out, takes
 from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.ops.cuda_elements import sum_rows
 from ringleader.runtime.autograd.ops.recurrent import GRU, LSTM, RNN, Recurrent
 
 
 class CudaRecurrent(Recurrent):
     """In front of an array-module op. The kernels know of lengths and directions: no row has to move."""
 
+    sum_rows = staticmethod(sum_rows)
     layer: recurrent.Layer | None = None  # forward went to the kernel, and backward has to
 
     def cell(self) -> str:

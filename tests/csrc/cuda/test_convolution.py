@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringleader.csrc.cuda import convolution
 from ringleader.csrc.cuda.versions import VERSIONS
+from ringleader.csrc.emulate import EmulatedDevice
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes")
 DTYPES = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -154,24 +156,26 @@ def check_exactly(device, operator, dtype, version, case, layout):
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("operator, version", dict.fromkeys((o, v) for o, _, v in ANY_SHAPE))
+@pytest.mark.parametrize(("operator", "version"), dict.fromkeys((o, v) for o, _, v in ANY_SHAPE))
 def test_whole_numbers_come_out_exactly(device, operator, version, case, layout):
     check_exactly(device, operator, "float64", version, case, layout)
 
 
 @pytest.mark.parametrize("case", ["strided", "groups"])
-@pytest.mark.parametrize("operator, dtype, version", [each for each in ANY_SHAPE if each[1] != "float64"])
+@pytest.mark.parametrize(
+    ("operator", "dtype", "version"), [each for each in ANY_SHAPE if each[1] != "float64"]
+)
 def test_whole_numbers_come_out_exactly_in_every_dtype(device, operator, dtype, version, case):
     check_exactly(device, operator, dtype, version, CASES[case], "NCHW")
 
 
 @pytest.mark.parametrize("case", ALIGNED.values(), ids=ALIGNED)
-@pytest.mark.parametrize("operator, dtype, version", TENSOR_CORES)
+@pytest.mark.parametrize(("operator", "dtype", "version"), TENSOR_CORES)
 def test_tensor_cores_are_exact_on_whole_numbers(device, operator, dtype, version, case):
     check_exactly(device, operator, dtype, version, case, "NHWC")
 
 
-@pytest.mark.parametrize("operator, dtype, version", EVERY)
+@pytest.mark.parametrize(("operator", "dtype", "version"), EVERY)
 def test_any_strides(device, operator, dtype, version):
     """Images as the autograd ops keep them, (C, N, H, W) in memory; every second row of a filter."""
     case = ALIGNED["odd"]
@@ -209,7 +213,7 @@ def test_float64_against_the_formula(
             assert (abs(result - expected) <= 4e-15 * bound).all(), (operator, version)
 
 
-@pytest.mark.parametrize("operator, dtype, version", EVERY)
+@pytest.mark.parametrize(("operator", "dtype", "version"), EVERY)
 def test_rounding_stays_within_its_bound(device, operator, dtype, version):
     """|error| <= one rounding of the result + (terms) eps32 sum |a| |b|; tf32 also rounds what it multiplies."""
     case = ALIGNED["strided"]
@@ -226,7 +230,7 @@ def test_rounding_stays_within_its_bound(device, operator, dtype, version):
     assert (abs(result - expected) <= bound).all()
 
 
-@pytest.mark.parametrize("operator, dtype, version", EVERY)
+@pytest.mark.parametrize(("operator", "dtype", "version"), EVERY)
 def test_each_is_the_others_adjoint(device, operator, dtype, version):
     """<dy, y> = <dx, x> = <dw, w>, exactly on whole numbers (of two values, for the sums of bfloat16)."""
     case = Case(1, 8, (4, 3), 8, (2, 2), (1, 2), ((1, 0), (0, 1)))
@@ -238,7 +242,9 @@ def test_each_is_the_others_adjoint(device, operator, dtype, version):
     assert (result.astype(np.float64) * other.astype(np.float64)).sum() == (y * dy.astype(np.float64)).sum()
 
 
-@pytest.mark.parametrize("operator, dtype, version", [each for each in EVERY if each[0] != "backward_weight"])
+@pytest.mark.parametrize(
+    ("operator", "dtype", "version"), [each for each in EVERY if each[0] != "backward_weight"]
+)
 def test_bias_and_activation(device, operator, dtype, version):
     case = ALIGNED["strided"]
     x, weight, dy = case.arrays(whole_numbers(4, DTYPES[dtype]))
@@ -271,6 +277,18 @@ def test_nan_goes_through_bias_and_relu(device, version):
     assert np.isnan(result).all()
 
 
+@pytest.mark.parametrize(("operator", "dtype", "version"), EVERY)
+def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
+    """The same bits whatever the order of threads and blocks, with shared memory full of NaN before."""
+    case = ALIGNED["dilated and strided"]
+    arrays = case.arrays(np.random.default_rng(8).standard_normal)
+    arrays = tuple(array.astype(DTYPES[dtype]) for array in arrays)
+    usual = run(device, case, operator, *arrays, **options_of(version))
+    for seed in range(2):
+        other = EmulatedDevice("scrambled", seed)
+        np.testing.assert_array_equal(run(other, case, operator, *arrays, **options_of(version)), usual)
+
+
 def test_the_sum_of_a_weight_is_cut_where_its_tiles_are_few(device):
     """Several splits are added up, the last of them shorter; the cases above mostly have one."""
     case = Case(3, 8, (16, 15), 8, (1, 1))
@@ -285,8 +303,6 @@ def chosen(
     architecture, dtype, images, channels, features, kernel=3, groups=1, tf32=False, operator="forward"
 ):
     """The version for images of 56 x 56."""
-    from types import SimpleNamespace
-
     device = SimpleNamespace(architecture=architecture, multiprocessors=132)
     taps = channels // groups * kernel**2
     shape = {"channels": channels // groups, "features": features // groups, "rows": images * 56 * 56,
@@ -310,34 +326,38 @@ def test_which_version_is_chosen():
 X, W = np.zeros((1, 4, 5, 6), np.float32), np.zeros((2, 4, 3, 3), np.float32)
 DY = np.zeros((1, 2, 3, 4), np.float32)
 BAD = [
-    (dict(x=X.tolist()), TypeError, "x must be an array"),
-    (dict(x=X.astype(np.int32)), TypeError, "x is int32; kernels take"),
-    (dict(weight=W.astype(np.float64)), TypeError, "weight is float64, the other arrays are float32"),
-    (dict(x=X[0]), ValueError, r"x must have four axes, NCHW, not shape \(4, 5, 6\)"),
-    (dict(x=X[:, :3]), ValueError, "the image has 3 channels, weight expects 4"),
-    (dict(groups=3), ValueError, "3 groups do not divide 4 channels"),
-    (dict(groups=0), ValueError, "groups 0 must be at least 1"),
-    (dict(weight=W[:, :, :0]), ValueError, "the kernel of weight is empty"),
-    (dict(dilation=3), ValueError, "is larger than the padded image"),
-    (dict(dilation=0), ValueError, "dilation 0 must be at least 1"),
-    (dict(stride=(1, 0)), ValueError, r"stride \(1, 0\) must be at least 1"),
-    (dict(stride=1.5), TypeError, "stride must be an integer"),
-    (dict(stride=(1, 1, 1)), TypeError, "stride must be an integer, or one each"),
-    (dict(padding=-1), ValueError, "padding -1 must be at least 0"),
-    (dict(padding=((1, 1), (0, -2))), ValueError, r"padding \(0, -2\) must be at least 0"),
-    (dict(padding=((1, 1, 1), (0, 2, 2))), TypeError, "padding must be a number, "),
-    (dict(bias=np.zeros(3, np.float32)), ValueError, r"bias must be \(2,\), not \(3,\)"),
-    (dict(bias=np.zeros(2)), TypeError, "bias is float64"),
-    (dict(activation="gelu"), ValueError, "activation must be none or relu, not 'gelu'"),
-    (dict(layout="CHWN"), ValueError, "layout must be NCHW or NHWC, not 'CHWN'"),
-    (dict(version="fast"), ValueError, "has no version 'fast'; it has: mma128, mma64, tf32_128"),
-    (dict(version="mma64"), ValueError, "mma64 takes float16, bfloat16, not float32"),
-    (dict(version="tf32_64"), ValueError, "tf32_64 does not take .*allow_tf32 False"),
-    (dict(x=X[:, :2], weight=W[:, :2], version="tf32_64", allow_tf32=True), ValueError, "tf32_64 does not take channels 2"),
+    ({"x": X.tolist()}, TypeError, "x must be an array"),
+    ({"x": X.astype(np.int32)}, TypeError, "x is int32; kernels take"),
+    ({"weight": W.astype(np.float64)}, TypeError, "weight is float64, the other arrays are float32"),
+    ({"x": X[0]}, ValueError, r"x must have four axes, NCHW, not shape \(4, 5, 6\)"),
+    ({"x": X[:, :3]}, ValueError, "the image has 3 channels, weight expects 4"),
+    ({"groups": 3}, ValueError, "3 groups do not divide 4 channels"),
+    ({"groups": 0}, ValueError, "groups 0 must be at least 1"),
+    ({"weight": W[:, :, :0]}, ValueError, "the kernel of weight is empty"),
+    ({"dilation": 3}, ValueError, "is larger than the padded image"),
+    ({"dilation": 0}, ValueError, "dilation 0 must be at least 1"),
+    ({"stride": (1, 0)}, ValueError, r"stride \(1, 0\) must be at least 1"),
+    ({"stride": 1.5}, TypeError, "stride must be an integer"),
+    ({"stride": (1, 1, 1)}, TypeError, "stride must be an integer, or one each"),
+    ({"padding": -1}, ValueError, "padding -1 must be at least 0"),
+    ({"padding": ((1, 1), (0, -2))}, ValueError, r"padding \(0, -2\) must be at least 0"),
+    ({"padding": ((1, 1, 1), (0, 2, 2))}, TypeError, "padding must be a number, "),
+    ({"bias": np.zeros(3, np.float32)}, ValueError, r"bias must be \(2,\), not \(3,\)"),
+    ({"bias": np.zeros(2)}, TypeError, "bias is float64"),
+    ({"activation": "gelu"}, ValueError, "activation must be none or relu, not 'gelu'"),
+    ({"layout": "CHWN"}, ValueError, "layout must be NCHW or NHWC, not 'CHWN'"),
+    ({"version": "fast"}, ValueError, "has no version 'fast'; it has: mma128, mma64, tf32_128"),
+    ({"version": "mma64"}, ValueError, "mma64 takes float16, bfloat16, not float32"),
+    ({"version": "tf32_64"}, ValueError, "tf32_64 does not take .*allow_tf32 False"),
+    (
+        {"x": X[:, :2], "weight": W[:, :2], "version": "tf32_64", "allow_tf32": True},
+        ValueError,
+        "tf32_64 does not take channels 2",
+    ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change, error, message", BAD, ids=[message for *_, message in BAD])
+@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=[message for *_, message in BAD])
 def test_bad_arguments_of_forward_are_named(device, change, error, message):
     with pytest.raises(error, match=f"convolution_forward: .*{message}|convolution_forward {message}"):
         convolution.forward(device, **{"x": X, "weight": W} | change)

