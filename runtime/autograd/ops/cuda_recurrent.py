@@ -35,7 +35,7 @@ class CudaRecurrent(Recurrent):
             inputs += own
         if self.tokens is not None:
             inputs = inputs[self.tokens]
-        inputs = laid_out(inputs.reshape(t, n, w_hh.shape[0]))
+        inputs = laid_out(inputs.astype(x.dtype, copy=False).reshape(t, n, w_hh.shape[0]))  # products widen bfloat16
         h, c = (laid_out(state) for state in states), None
         first = [*h, c][:2]
         outputs, last, self.layer = recurrent.forward(
