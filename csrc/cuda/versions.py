@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -102,6 +102,15 @@ class Example:
     def module(self) -> str:
         """The operator's module: "attention"."""
         return self.run.__module__.rpartition(".")[2]
+
+    def check(self, given: Sequence[int] | None) -> tuple[int, ...]:
+        """The shape to run it on. ValueError: not as many extents as it has."""
+        if given is not None and len(given) != len(self.shape):
+            raise ValueError(
+                f"{self.operator} takes a shape {','.join(self.shape)}, like {','.join(map(str, self.default))}, "
+                f"not {','.join(map(str, given))}"
+            )
+        return self.default if given is None else tuple(given)
 
 
 @dataclass(frozen=True)
