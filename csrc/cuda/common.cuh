@@ -127,13 +127,8 @@ __device__ __forceinline__ float fma_(float a, float b, float c) { return fmaf(a
 __device__ __forceinline__ double fma_(double a, double b, double c) { return fma(a, b, c); }
 
 // a b, rounded: a compiler never makes one fma of it and of a sum, as it may of a * b + c.
-#ifdef RINGLEADER_EMULATE
-__device__ __forceinline__ float mul_(float a, float b) { return a * b; }  // compiled with -ffp-contract=off
-__device__ __forceinline__ double mul_(double a, double b) { return a * b; }
-#else
 __device__ __forceinline__ float mul_(float a, float b) { return __fmul_rn(a, b); }
 __device__ __forceinline__ double mul_(double a, double b) { return __dmul_rn(a, b); }
-#endif
 
 // The larger one, not NaN if only one is; the same for min_.
 __device__ __forceinline__ float max_(float a, float b) { return fmaxf(a, b); }
@@ -200,18 +195,26 @@ __device__ __forceinline__ unsigned poll(const unsigned* address) {
 }
 #endif
 
-// All threads of all blocks wait here; what any wrote to global memory before it, all read after it (not through __ldg).
-// *counter is 0 before the launch and used by nothing else.
-__device__ __forceinline__ void grid_barrier(unsigned* counter) {
+// grid_barrier in two halves, for work between them that waits for no other block. All threads call both; what arrive
+// returns is what wait takes.
+__device__ __forceinline__ unsigned grid_arrive(unsigned* counter) {
   __syncthreads();
+  if (threadIdx.x != 0 || threadIdx.y != 0 || threadIdx.z != 0) return 0;
+  const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
+  __threadfence();
+  const unsigned ticket = atomicAdd(counter, 1u);
+  return (ticket / blocks + 1) * blocks;
+}
+
+__device__ __forceinline__ void grid_wait(const unsigned* counter, unsigned wanted) {
   if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
-    const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
-    __threadfence();
-    const unsigned ticket = atomicAdd(counter, 1u);
-    const unsigned wanted = (ticket / blocks + 1) * blocks;
     while (poll(counter) < wanted) {
     }
     __threadfence();
   }
   __syncthreads();
 }
+
+// All threads of all blocks wait here; what any wrote to global memory before it, all read after it (not through __ldg).
+// *counter is 0 before the launch and used by nothing else.
+__device__ __forceinline__ void grid_barrier(unsigned* counter) { grid_wait(counter, grid_arrive(counter)); }

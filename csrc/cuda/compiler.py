@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 OPTIONS = (
     "--std=c++17",
     "--ftz=true",  # subnormal floats count as zero, as in CuPy's own kernels and in the emulator; doubles keep them
-    "--generate-line-info",  # so that profilers show source lines; the code stays the same
     "--ptxas-options=-v",  # reports the resources of each kernel
 )
 

@@ -19,6 +19,8 @@ for the commands that run, check and profile kernels, is told by an example:
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,6 +29,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
+
+LOGGED = "kernels" in os.environ.get("RINGLEADER_LOG", "").replace(",", " ").split()
+_told: set[str] = set()
 
 ALL = ("float16", "bfloat16", "float32", "float64")
 # that kernels are compiled for and checked
@@ -151,6 +156,8 @@ def choose(operator: str, architecture: int, dtype: Any, version: str | None = N
             continue
         why = unfit(candidate, architecture, np.dtype(dtype).name, shape)
         if not why:
+            if LOGGED:
+                _tell(candidate, f"{operator}, {np.dtype(dtype).name} on sm_{architecture}", refused)
             if (record := _recorded.get()) is not None:
                 record.append(Choice(candidate, refused))
             return candidate
@@ -170,6 +177,15 @@ def choices() -> Iterator[list[Choice]]:
         yield record
     finally:
         _recorded.reset(before)
+
+
+def _tell(chosen: Version, call: str, refused: Mapping[str, str]) -> None:
+    """Say once for each kind of call what is launched, and why nothing better."""
+    why = "; ".join(map(" ".join, refused.items()))
+    line = f"ringleader: {call}: {chosen.name}" + (f" ({why})" if why else "")
+    if line not in _told:
+        _told.add(line)
+        print(line, file=sys.stderr, flush=True)
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:

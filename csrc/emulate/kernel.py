@@ -12,9 +12,11 @@ from typing import Any
 from ringleader.csrc.cuda.device import Extent, extent
 from ringleader.csrc.emulate import compiler
 from ringleader.csrc.emulate.arguments import Arguments
+from ringleader.csrc.emulate.check import Check
 from ringleader.csrc.emulate.errors import Index, KernelError
 from ringleader.csrc.emulate.lines import locate
 from ringleader.csrc.emulate.native import Failure, Launch, Library, Three
+from ringleader.csrc.emulate.report import Report
 
 MODES = ("fast", "scrambled")
 MOST_THREADS = 1024  # of a block
@@ -79,6 +81,18 @@ class Kernel:
             failed = self._launch(library, grid, block, args, shared, mode == "scrambled", seed)
         if failed is not None:
             raise failed
+
+    def check(self, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0, seed: int = 0) -> Report:
+        """Launch it with every access looked at, and say what is wrong, and what warps asked of memory at each line.
+
+        The order of threads is drawn by ``seed``. The launch ends at an access out of bounds, or where it cannot go on.
+        TypeError, ValueError: as for a launch.
+        """
+        library = self.library(checked=True)
+        with one_launch:
+            check = Check(library, args)
+            failed = self._launch(library, grid, block, args, shared, True, seed)
+            return check.report(self.expression, failed)
 
     def _launch(
         self, library: Library, grid: Extent, block: Extent, args: Sequence[Any], shared: int, scrambled: bool, seed: int

@@ -52,6 +52,44 @@ class Failure(ctypes.Structure):
     )
 
 
+class Memory(ctypes.Structure):
+    """As Where, Fault and Traffic below: of checker.h."""
+
+    _fields_ = (
+        ("start", ctypes.c_size_t),
+        ("bytes", ctypes.c_size_t),
+        ("origin", ctypes.c_size_t),
+        ("granule", ctypes.c_uint),
+        ("name", ctypes.c_char_p),
+    )
+
+
+class Where(ctypes.Structure):
+    _fields_ = (("pc", ctypes.c_size_t), ("file", ctypes.c_char_p), ("line", ctypes.c_int))
+
+
+class Fault(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_char_p),
+        ("message", ctypes.c_char * 256),
+        ("where", Where),
+        ("other", Where),
+        ("block", Three),
+        ("thread", Three),
+        ("count", ctypes.c_ulonglong),
+    )
+
+
+class Traffic(ctypes.Structure):
+    _fields_ = (
+        ("where", Where),
+        ("shared", ctypes.c_int),
+        ("requests", ctypes.c_ulonglong),
+        ("cost", ctypes.c_ulonglong),
+        ("ideal", ctypes.c_ulonglong),
+    )
+
+
 @dataclass(frozen=True)
 class SharedArray:
     """A static __shared__ array of the kernel: its name, and its place in the shared object."""

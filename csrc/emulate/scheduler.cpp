@@ -210,7 +210,7 @@ void enter_block(Block& block, unsigned linear) {
   block.votes = block.result = 0;
   block.live = size;
   block.ready = block.polling = block.at_barrier = {};
-  block.dynamic_shared.resize(launch.shared + DYNAMIC_ALIGNMENT);
+  block.dynamic_shared.resize(launch.shared + 2 * DYNAMIC_ALIGNMENT);  // more than asked for, on both sides
   const size_t address = reinterpret_cast<size_t>(block.dynamic_shared.data());
   unsigned char* dynamic = block.dynamic_shared.data() + (DYNAMIC_ALIGNMENT - address % DYNAMIC_ALIGNMENT);
   for (unsigned i = 0; i < block.warps.size(); i++) {
@@ -401,6 +401,7 @@ void run_grid() {
     }
   }
   for (auto& block : state->live) {  // of a failed launch
+    block_ends(*block);
     for (Thread& thread : block->threads) {
       if (thread.stack != nullptr) give_stack(thread.stack);
     }
@@ -436,7 +437,7 @@ int barrier(bool predicate, const char* name, Site site) {
   Block& block = *running->block;
   const Wait& other = block.barrier;
   if (block.arrived > 0 && (other.site.line != site.line || strcmp(other.site.file, site.file) != 0)) {
-    fail("divergent barrier", site, "%s here while %u other threads of the block wait in %s at %s:%d", name,
+    fail("divergent barrier", site, "%s here, while %u of the block's threads wait in %s at %s:%d", name,
          block.arrived, other.name, other.site.file, other.site.line);
   }
   block.barrier = {name, site};
@@ -470,7 +471,7 @@ unsigned poll(const unsigned* address, Site site) {
   Thread* self = running;
   self->block->polling.push(self);
   pause("poll", site);
-  touch(address, sizeof *address, Access::atomic);
+  touch(address, sizeof *address, Access::poll, site);
   const unsigned value = *static_cast<const volatile unsigned*>(address);
   if (value != self->polled) state->progress = true;
   self->polled = value;

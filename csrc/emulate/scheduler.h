@@ -27,6 +27,7 @@ struct Copy {  // of cp.async, put off until its wait
   unsigned bytes;
   bool wanted;
   unsigned group;
+  Site site;
 };
 
 struct Thread {
@@ -117,7 +118,6 @@ void block_starts(Block& block, unsigned char* dynamic_shared);
 void block_ends(Block& block);
 void barrier_done(Block& block);
 void met(Warp& warp, unsigned lanes);
-void acquired(const void* address);
 void copy_issued(const Copy& copy);
 void copy_done(const Copy& copy);
 #else
@@ -125,7 +125,6 @@ inline void block_starts(Block&, unsigned char*) {}
 inline void block_ends(Block&) {}
 inline void barrier_done(Block&) {}
 inline void met(Warp&, unsigned) {}
-inline void acquired(const void*) {}
 inline void copy_issued(const Copy&) {}
 inline void copy_done(const Copy&) {}
 #endif
