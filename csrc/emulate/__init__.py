@@ -5,4 +5,14 @@ from ringleader.csrc.emulate.errors import CompileError, KernelError
 from ringleader.csrc.emulate.kernel import Kernel, Module, load
 from ringleader.csrc.emulate.report import Fault, Report, Requests
 
-__all__ = ["CompileError", "EmulatedDevice", "Fault", "Kernel", "KernelError", "Module", "Report", "Requests", "load"]
+__all__ = [
+    "CompileError",
+    "EmulatedDevice",
+    "Fault",
+    "Kernel",
+    "KernelError",
+    "Module",
+    "Report",
+    "Requests",
+    "load",
+]

@@ -62,7 +62,11 @@ class Check:
             other_file, other_line = self._place(fault.other)
             message = fault.message.decode(errors="replace")
             if other_line:
-                message = message.replace(" (", f" at {other_file}:{other_line} (", 1) if " (" in message else message
+                message = (
+                    message.replace(" (", f" at {other_file}:{other_line} (", 1)
+                    if " (" in message
+                    else message
+                )
             key = (fault.kind, file, line, other_file, other_line)
             count = int(fault.count) + (merged[key].count if key in merged else 0)
             first = merged.get(key) or Fault(
@@ -71,7 +75,9 @@ class Check:
             merged[key] = Fault(first.kind, first.message, file, line, first.block, first.thread, count)
         faults = sorted(merged.values(), key=lambda fault: (fault.file, fault.line, fault.kind))
         if failed is not None and failed.kind != "out of bounds":  # that one is among them
-            faults.append(Fault(failed.kind, failed.message, failed.file, failed.line, failed.block, failed.thread))
+            faults.append(
+                Fault(failed.kind, failed.message, failed.file, failed.line, failed.block, failed.thread)
+            )
         return faults
 
     def _requests(self, traffic: list[native.Traffic]) -> list[Requests]:
@@ -112,7 +118,11 @@ def _allocation(array: np.ndarray) -> int:
 
 
 def _argument_name(numbers: list[int]) -> str:
-    return f"argument {numbers[0]}" if len(numbers) == 1 else f"arguments {' and '.join(map(str, sorted(numbers)))}"
+    return (
+        f"argument {numbers[0]}"
+        if len(numbers) == 1
+        else f"arguments {' and '.join(map(str, sorted(numbers)))}"
+    )
 
 
 def _short(symbol: str) -> str:

@@ -14,7 +14,6 @@
 
 #include "clocks.h"
 #include "scheduler.h"
-#include "stacks.h"
 #include "traffic.h"
 
 extern "C" char __ehdr_start[] __attribute__((visibility("hidden")));  // of this shared object: by the linker

@@ -64,7 +64,11 @@ def compiler() -> tuple[str, str]:
         )
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
     try:
-        flags = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
+        flags = [
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith(("flags", "Features"))
+        ]
     except OSError:
         flags = []
     return found, "\n".join([version, platform.machine(), *flags[:1]])
@@ -77,7 +81,9 @@ def build(file: Path, expression: str, *, checked: bool) -> Path:
     # Names of files as a reader knows them: relative to where the kernels are.
     maps = [f"-ffile-prefix-map={folder}/=" for folder in dict.fromkeys((file.parent, CUDA, HERE))]
     source = f'#include "entry.h"\n#include "{file}"\nRINGLEADER_ENTRY({expression})\n'
-    headers = sorted([*CUDA.glob("*.cuh"), *HERE.glob("*.h"), *(set(file.parent.glob("*.cuh")) - set(CUDA.glob("*.cuh")))])
+    headers = sorted(
+        [*CUDA.glob("*.cuh"), *HERE.glob("*.h"), *(set(file.parent.glob("*.cuh")) - set(CUDA.glob("*.cuh")))]
+    )
     key = _key([source, *flags, runtime.name], [file, *headers])
 
     def make(target: Path, folder: Path) -> None:
@@ -98,7 +104,9 @@ def build(file: Path, expression: str, *, checked: bool) -> Path:
 
 def _leave_gaps(assembly: str) -> str:
     """With room around each static variable of a function, so that an index off by one hits none of its neighbours."""
-    return re.sub(r"^(_ZZ\w+:\n\t\.zero\t\d+\n)", rf"\t.zero\t{GAP}\n\1\t.zero\t{GAP}\n", assembly, flags=re.MULTILINE)
+    return re.sub(
+        r"^(_ZZ\w+:\n\t\.zero\t\d+\n)", rf"\t.zero\t{GAP}\n\1\t.zero\t{GAP}\n", assembly, flags=re.MULTILINE
+    )
 
 
 def _runtime(*, checked: bool) -> Path:

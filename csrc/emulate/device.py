@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from ringleader.csrc.cuda.device import Device, Extent
 from ringleader.csrc.emulate.errors import KernelError
 from ringleader.csrc.emulate.kernel import load
@@ -47,5 +46,11 @@ class EmulatedDevice(Device):
         if report.faults:
             first = report.faults[0]
             raise KernelError(
-                expression, first.kind, f"{first.message}\n{report}", first.file, first.line, first.block, first.thread
+                expression,
+                first.kind,
+                f"{first.message}\n{report}",
+                first.file,
+                first.line,
+                first.block,
+                first.thread,
             )

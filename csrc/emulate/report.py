@@ -50,9 +50,7 @@ class Requests:
         waste = ""
         if self.cost > self.ideal:
             waste = ", bank conflicts" if self.space == "shared" else ", not all of each sector used"
-        return (
-            f"{self.file}:{self.line}  {self.space}  {self.requests} requests of {each:.2f} {unit} (ideal {best:.2f}){waste}"
-        )
+        return f"{self.file}:{self.line}  {self.space}  {self.requests} requests of {each:.2f} {unit} (ideal {best:.2f}){waste}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "parameters.h"
-#include "stacks.h"
 #ifdef __SSE__
 #include <xmmintrin.h>
 #endif
@@ -55,7 +54,7 @@ void shuffle_order(std::vector<T>& items) {
 void run_threads();
 
 void start(Thread* thread) {
-  thread->stack = take_stack();
+  thread->stack = take_stack(*state->launch->stacks);
   if (thread->stack == nullptr) fail("memory", {}, "no memory for another thread's stack");
   prepare_context(thread->context, thread->stack, usable(thread->stack), run_threads);
 }
@@ -170,7 +169,7 @@ void run_threads() {
       make_current(next);
       continue;
     }
-    give_stack(stack);  // nobody takes it before the switch
+    give_stack(*state->launch->stacks, stack);  // nobody takes it before the switch
     make_current(next);
     Context ended;
     switch_context(ended, next != nullptr ? next->context : state->host);
@@ -403,7 +402,7 @@ void run_grid() {
   for (auto& block : state->live) {  // of a failed launch
     block_ends(*block);
     for (Thread& thread : block->threads) {
-      if (thread.stack != nullptr) give_stack(thread.stack);
+      if (thread.stack != nullptr) give_stack(*state->launch->stacks, thread.stack);
     }
   }
 }
@@ -508,6 +507,7 @@ extern "C" __attribute__((visibility("default"))) int ringleader_launch(const em
     FlushSubnormals flush;
     run_grid();
   }
+  trim(*launch->stacks);
   state = nullptr;
   *pc = crash_pc;
   return own.failure != nullptr;

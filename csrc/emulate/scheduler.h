@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "context.h"
+#include "stacks.h"
 #include "thread.h"
 
 namespace emulate {
@@ -98,6 +99,7 @@ struct Launch {
   unsigned long long seed;
   const Region* regions;    // the kernel's static shared arrays
   size_t region_count;
+  StackPool* stacks;
 };
 
 struct Failure {
