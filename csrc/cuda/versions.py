@@ -197,7 +197,9 @@ def _tell(chosen: Version, call: str, refused: Mapping[str, str]) -> None:
     for name, why in refused.items():
         names.setdefault(why, []).append(name)
     better = "; ".join(f"{', '.join(those)} {why}" for why, those in names.items())
-    print(f"ringleader: {call}: {chosen.name}" + (f" ({better})" if better else ""), file=sys.stderr, flush=True)
+    print(
+        f"ringleader: {call}: {chosen.name}" + (f" ({better})" if better else ""), file=sys.stderr, flush=True
+    )
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:
