@@ -42,7 +42,7 @@ class Device(ABC):
 
 def c_type(dtype: Any) -> str:
     """The name in CUDA C++. TypeError: kernels do not take the dtype."""
-    name = np.dtype(dtype).name
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # numpy alone has no "bfloat16"
     if name not in C_TYPES:
         raise TypeError(f"CUDA kernels do not take {name}; they take {', '.join(C_TYPES)}")
     return C_TYPES[name]
