@@ -312,7 +312,8 @@ class _Problem:
             file, expression = "attention.cu", f"attention_{kernel}<{c_type(self.query.dtype)}, {head}>"
             height, threads = (32 if head < 64 else 2048 // head), CLEAR_THREADS
             tall, square = {"forward": (3, 1), "backward_query": (4, 1), "backward_key": (4, 2)}[kernel]
-            shared = height * (tall * (head + 1) + square * (height + 1)) * compute_dtype(self.query.dtype).itemsize
+            across = height + threads // height
+            shared = height * (tall * (head + 1) + square * across) * compute_dtype(self.query.dtype).itemsize
         blocks = ceil_div(rows, height) * heads * self.batch
         if blocks:
             self.device.launch(file, expression, blocks, threads, [*args, *self._arguments()], shared=shared)

@@ -140,18 +140,39 @@ struct Sums {
     }
   }
 
-  // visit(row, column, first, second): each two neighbouring elements, by their place in the block's tile.
+  // visit(row, column, values): each 8 neighbouring elements of a row, by their place in the block's tile.
   template <typename Visit>
   __device__ void each(Visit visit) const {
+    static_assert(S::WARP_N == 32, "four lanes hold four times two columns of a row");
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < S::WARP_M / 16; ++i)
 #pragma unroll
-      for (int below = 0; below < 2; ++below)
+      for (int below = 0; below < 2; ++below) {
+        float values[4][2];
 #pragma unroll
-        for (int j = 0; j < S::WARP_N / 8; ++j)
-          visit(first_row() + 16 * i + 8 * below + lane / 4, first_column() + 8 * j + lane % 4 * 2, d[i][j][2 * below],
-                d[i][j][2 * below + 1]);
+        for (int j = 0; j < 4; ++j) values[j][0] = d[i][j][2 * below], values[j][1] = d[i][j][2 * below + 1];
+        transpose(values);
+        visit(first_row() + 16 * i + 8 * below + lane / 4, first_column() + lane % 4 * 8, &values[0][0]);
+      }
+  }
+
+  // Lane t of each four has columns 2 t and 2 t + 1 of four fragments, side by side, and gets all 8 columns of fragment t.
+  __device__ static void transpose(float (&values)[4][2]) {
+#pragma unroll
+    for (int bit = 1; bit < 4; bit *= 2) {
+      const bool upper = threadIdx.x & bit;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (j & bit) continue;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float sent = upper ? values[j][i] : values[j | bit][i];
+          const float got = __shfl_xor_sync(0xffffffffu, sent, bit);
+          (upper ? values[j][i] : values[j | bit][i]) = got;
+        }
+      }
+    }
   }
 };
 
@@ -174,13 +195,14 @@ __device__ void pipeline(Sums<S>& sums, unsigned char* shared, int steps, Fetch 
   }
 }
 
-// Two neighbouring elements of T.
+// 16 bytes of T.
+__device__ inline void store_chunk(float* to, const float* values) {
+  *reinterpret_cast<float4*>(to) = {values[0], values[1], values[2], values[3]};
+}
 template <typename T>
-__device__ void store_two(T* to, float first, float second) {
-  if constexpr (sizeof(T) == 2)
-    *reinterpret_cast<uint32_t*>(to) = pack_pair<T>(first, second);
-  else
-    *reinterpret_cast<float2*>(to) = {first, second};
+__device__ void store_chunk(T* to, const float* values) {
+  *reinterpret_cast<uint4*>(to) = {pack_pair<T>(values[0], values[1]), pack_pair<T>(values[2], values[3]),
+                                   pack_pair<T>(values[4], values[5]), pack_pair<T>(values[6], values[7])};
 }
 
 // ---- Forward and backward-data ---------------------------------------------------------------------------------------
@@ -243,13 +265,20 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   Sums<S> sums = {};
   pipeline<S, T, true, PASS == FORWARD>(sums, shared, (unrolled.columns + S::STEP - 1) / S::STEP, fetch);
 
-  sums.each([&](int row, int column, float first, float second) {
+  sums.each([&](int row, int column, float* values) {
     row += first_row, column += first_column;
-    if (row >= unrolled.rows || column >= product.results) return;
-    column += product.first_result;
-    if (bias != nullptr) first += to_compute(bias[column]), second += to_compute(bias[column + 1]);
-    store_two(result + product.result(row) + column - product.first_result, activate(first, activation),
-              activate(second, activation));
+    if (row >= unrolled.rows) return;
+    T* to = result + product.result(row);
+#pragma unroll
+    for (int chunk = 0; chunk < 8; chunk += S::CHUNK) {
+      if (column + chunk >= product.results) return;
+#pragma unroll
+      for (int i = chunk; i < chunk + S::CHUNK; ++i) {
+        if (bias != nullptr) values[i] += to_compute(bias[product.first_result + column + i]);
+        values[i] = activate(values[i], activation);
+      }
+      store_chunk(to + column + chunk, values + chunk);
+    }
   });
 }
 
@@ -297,9 +326,12 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   pipeline<S, T, false, false>(sums, shared, (end - begin + S::STEP - 1) / S::STEP, fetch);
 
   float* to = partial + ((long long)split * g.features + group * share) * unrolled.columns;
-  sums.each([&](int row, int column, float first, float second) {
+  sums.each([&](int row, int column, const float* values) {
     row += first_feature, column += first_tap;
-    if (row >= share || column >= unrolled.columns) return;
-    store_two(to + (long long)row * unrolled.columns + column, first, second);
+    if (row >= share) return;
+#pragma unroll
+    for (int chunk = 0; chunk < 8; chunk += 4)
+      if (column + chunk < unrolled.columns)
+        store_chunk(to + (long long)row * unrolled.columns + column + chunk, values + chunk);
   });
 }

@@ -23,7 +23,7 @@ CELLS = {
     "gru": Cell("GruCell", 3),
 }
 TILE = 16  # of the clear kernels: sequences and units of a block
-WARPS, GROUP, PARTIAL, K_MULTIPLE = 8, 16, 17, 32  # of recurrent_products.cuh, by the same names
+WARPS, GROUP, PAD, K_MULTIPLE = 8, 16, 4, 32  # of recurrent_products.cuh, by the same names
 # (operator, version) -> how a persistent version multiplies, and how many rows of weights a block may keep
 PRODUCTS = {
     ("recurrent_forward", "persistent_mma"): ("TensorCores", (16, 32, 64)),
@@ -59,7 +59,7 @@ def plan(operator: str, version: str, shape: Mapping[str, Any]) -> Plan | None:
         depth, ahead = (padded, gates + 2) if forwards else (padded * gates, gates + 6)
         blocks = ceil_div(shape["hidden"], units)
         shared = rows * depth * itemsize + compute * (
-            WARPS * rows * PARTIAL + shape["sequences"] * units * ahead
+            WARPS * GROUP * (rows + PAD) + shape["sequences"] * units * ahead
         )
         if blocks <= shape["multiprocessors"] and shared <= shape["shared"]:
             return Plan(rows, units, blocks, shared)

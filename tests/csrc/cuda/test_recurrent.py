@@ -154,11 +154,15 @@ def test_gradients_are_those_of_the_forward_kernels(cell: str, version: str) -> 
         )
 
 
+LOW = [(name, dtype) for name in NAMES for dtype in DTYPES[name] if dtype != "float64"]
+
+
 @pytest.mark.parametrize(
-    ("version", "dtype"),
-    [(name, dtype) for name in NAMES for dtype in DTYPES[name] if dtype != "float64"],
+    ("cell", "version", "dtype"),
+    [
+        (cell, *how) for cell in CELLS for how in LOW if cell != "rnn_relu" or how[1] == "float16"
+    ],  # else as tanh
 )
-@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("shape", [(7, 3, 48), (5, 17, 32), (3, 3, 5), (3, 9, 130)])
 def test_low_precision_is_as_good_as_plain(
     cell: str, version: str, dtype: str, shape: tuple[int, int, int]
@@ -203,6 +207,21 @@ def test_the_order_of_threads_does_not_matter(cell: str, shape: tuple[int, int, 
         for got, expected in zip(scrambled, fast):
             for name, value in got.items():
                 assert value.tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.parametrize(
+    ("cell", "version"), [*[("lstm", name) for name in NAMES], ("gru", "persistent_mma")]
+)
+def test_no_races_and_nothing_out_of_bounds(cell: str, version: str) -> None:
+    """Checked mode raises at the first fault. Shared memory is laid out so that requests conflict little."""
+    checked = device(mode="checked")
+    for shape, short in (((3, 3, 37), False), ((2, 18, 33), True)):
+        Case(cell, *shape, DTYPES[version][0], short).run(checked, version)
+    for report in checked.reports:
+        shared = [request for request in report.requests if request.space == "shared"]
+        assert sum(request.cost for request in shared) <= 1.25 * sum(request.ideal for request in shared), (
+            report
+        )
 
 
 @pytest.mark.parametrize("reverse", [False, True])
