@@ -73,7 +73,7 @@ def tile_of(array: Array, box: tuple[int, ...]) -> tuple[list[int], list[int], l
 
 def c_type(dtype: Any) -> str:
     """The name in CUDA C++. TypeError: kernels do not take the dtype."""
-    name = np.dtype(dtype).name
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # numpy alone has no "bfloat16"
     if name not in C_TYPES:
         raise TypeError(f"CUDA kernels do not take {name}; they take {', '.join(C_TYPES)}")
     return C_TYPES[name]
