@@ -5,8 +5,9 @@
 query (N, H, L, E), key (N, K, S, E), value (N, K, S, F), out (N, H, L, F); H is a multiple of K, and query head h reads
 key and value head h // (H / K). A query that sees no key has out 0 and logsumexp -infinity, and its gradient is 0.
 
-Versions, best first: ``wgmma`` (attention_wgmma.cu), forward on Hopper without a mask; ``mma``, 16-bit floats on tensor cores, where E and F are multiples of 8 and all rows begin at
-multiples of 16 bytes; ``clear``, everything.
+Versions, best first: ``wgmma`` (attention_wgmma.cu), forward of 16-bit floats on Hopper, without a mask; ``mma``, 16-bit
+floats on tensor cores, where E and F are multiples of 8 and all rows begin at multiples of 16 bytes; ``clear``,
+everything.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ VERSIONS = versions(
             Version(operator, "mma", least=80, dtypes=("float16", "bfloat16"), fits=_fits_mma),
             Version(operator, "clear"),
         )
-    )
+    ),
 )
 INSTANCES = instances(
     *attention_wgmma.INSTANCES,
@@ -298,8 +299,16 @@ class _Problem:
             address(array) % 16 == 0 and all(stride % 16 == 0 for stride in array.strides[:3])
             for array in (self.query, self.key, self.value, *more)
         )
-        masked = self.mask is not None or self.scale <= 0  # a scale folded in must not turn the order of scores
-        sizes = {"queries": self.queries, "keys": self.keys, "head": self.head, "value_head": self.value_head}
+        masked = (
+            self.mask is not None or self.scale <= 0
+        )  # a scale folded in must not turn the order of scores
+        sizes = {
+            "batch": self.batch,
+            "queries": self.queries,
+            "keys": self.keys,
+            "head": self.head,
+            "value_head": self.value_head,
+        }
         return {**sizes, "aligned": aligned, "masked": masked}
 
     def empty(self, heads: int, rows: int, columns: int) -> Array:

@@ -17,7 +17,7 @@ DTYPES = ("float16", "bfloat16")
 def fits(shape: Mapping[str, Any]) -> bool:
     """No mask in memory, keys, and what TMA asks of arrays; E and F multiples of 8, at most 128."""
     sizes = (shape["head"], shape["value_head"])
-    return bool(shape["aligned"] and not shape["masked"] and shape["keys"] and shape["queries"]
+    return bool(shape["aligned"] and not shape["masked"] and shape["keys"] and shape["queries"] and shape["batch"]
                 and max(sizes) <= HEADS[-1] and not any(size % 8 for size in sizes))  # fmt: skip
 
 
@@ -28,7 +28,9 @@ def expression(dtype: str, size: int) -> str:
 
 VERSION = Version("attention_forward", "wgmma", least=90, only="90a", dtypes=DTYPES, fits=fits)
 INSTANCES = tuple(
-    Instance("attention_wgmma.cu", expression(dtype, head), least=90, only="90a") for head in HEADS for dtype in DTYPES
+    Instance("attention_wgmma.cu", expression(dtype, head), least=90, only="90a")
+    for head in HEADS
+    for dtype in DTYPES
 )
 
 

@@ -63,7 +63,9 @@ def tile_of(array: Array, box: tuple[int, ...]) -> tuple[list[int], list[int], l
                          "last one contiguous, and boxes of 128 bytes of it")  # fmt: skip
     # Along an axis of one element nothing is ever skipped: any stride will do that the hardware takes.
     strides[1:] = [16 if extent == 1 else stride for extent, stride in zip(extents[1:], strides[1:])]
-    if any(stride % 16 or not 0 < stride < 2**40 for stride in strides[1:]) or not all(1 <= s <= 256 for s in sides):
+    if any(stride % 16 or not 0 < stride < 2**40 for stride in strides[1:]) or not all(
+        1 <= s <= 256 for s in sides
+    ):
         raise ValueError(f"tensor map: strides {array.strides} must be positive multiples of 16 bytes, a box's sides {box} 1 to "
                          "256")  # fmt: skip
     if not all(0 < extent < 2**32 for extent in extents):

@@ -10,11 +10,12 @@ import numpy as np
 from ringleader.csrc.cuda.catalogue import expressions
 from ringleader.csrc.cuda.compiler import compile_kernels, compiled_before
 from ringleader.csrc.cuda.cubins import Cubin
-from ringleader.csrc.cuda.device import Device, Extent, extent
+from ringleader.csrc.cuda.device import Array, Device, Extent, extent, tile_of
 from ringleader.csrc.cuda.nvrtc import nvrtc_version
 
 USUAL_SHARED = 48 * 1024  # bytes of dynamic shared memory that need no permission
 DYNAMIC_SHARED_SIZE = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+MOST_MAPS = 1024  # kept: models use the same memory step after step
 NULL = np.uintp(0)
 
 
@@ -43,6 +44,7 @@ class Gpu(Device):
         self._modules: dict[str, tuple[Cubin, Any]] = {}  # by file, of all its registered kernels
         self._static: dict[tuple[str, str], int] = {}  # bytes of static shared memory
         self._allowed: dict[tuple[str, str], int] = {}  # and of dynamic shared memory, so far
+        self._maps: dict[tuple[Any, ...], Array] = {}  # tensor maps of arrays at the addresses they had
         self._lock = threading.Lock()  # ranks may be threads
 
     def launch(
@@ -55,6 +57,17 @@ class Gpu(Device):
             function = self._function(file, expression, shared)
             if 0 not in blocks:  # which CUDA would refuse
                 function(blocks, threads, passed, shared_mem=shared)
+
+    def tensor_maps(self, *tiled: tuple[Array, tuple[int, ...]]) -> Array:
+        """See Device. NoGpu: the driver's binding is missing (cuda-bindings)."""
+        key = tuple((array.data.ptr, array.dtype, array.shape, array.strides, box) for array, box in tiled)
+        if key not in self._maps:
+            if len(self._maps) >= MOST_MAPS:
+                self._maps.clear()
+            encoded = np.concatenate([_encoded(array, box) for array, box in tiled])
+            with self.device:
+                self._maps[key] = self.xp.asarray(encoded)  # CuPy's memory begins at multiples of 512 bytes
+        return self._maps[key]
 
     def _function(self, file: str, expression: str, shared: int) -> Any:
         """CuPy's, that may use so many bytes of dynamic shared memory."""
@@ -96,6 +109,34 @@ class Gpu(Device):
             )
         self.xp.cuda.driver.funcSetAttribute(self._functions[key].ptr, DYNAMIC_SHARED_SIZE, shared)
         self._allowed[key] = shared
+
+
+def _encoded(array: Array, box: tuple[int, ...]) -> Any:
+    """The tensor map, by the driver: what is in it is nobody else's business."""
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise NoGpu(
+            f"copies by TMA need the driver's binding ({error}): pip install 'ringleader[kernels]'"
+        ) from error
+    extents, strides, sides = tile_of(array, box)
+    types = driver.CUtensorMapDataType
+    kinds = {1: types.CU_TENSOR_MAP_DATA_TYPE_UINT8, 2: types.CU_TENSOR_MAP_DATA_TYPE_UINT16,
+             4: types.CU_TENSOR_MAP_DATA_TYPE_UINT32, 8: types.CU_TENSOR_MAP_DATA_TYPE_UINT64}  # fmt: skip
+    error, tensor_map = driver.cuTensorMapEncodeTiled(
+        kinds[array.dtype.itemsize], len(extents), array.data.ptr,
+        [driver.cuuint64_t(n) for n in extents], [driver.cuuint64_t(n) for n in strides[1:]],
+        [driver.cuuint32_t(n) for n in sides], [driver.cuuint32_t(1)] * len(sides),
+        driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+        driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+        driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+        driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+    )  # fmt: skip
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise ValueError(
+            f"the driver takes no tensor map of {array.shape} with strides {array.strides}: {error.name}"
+        )
+    return np.array([int(word) for word in tensor_map.opaque], np.uint64).view(np.uint8)
 
 
 def _argument(value: Any, array: type, expression: str, place: int) -> np.generic:

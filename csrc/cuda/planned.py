@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ringleader.csrc.cuda.device import Array, Device, Extent, extent
+from ringleader.csrc.cuda.device import TENSOR_MAP_BYTES, Array, Device, Extent, extent, tile_of
 from ringleader.csrc.cuda.versions import Choice, Draw, Example, choices
 
 
@@ -31,6 +31,12 @@ class PlannedDevice(Device):
         self.multiprocessors = multiprocessors
         self.xp = np
         self.launches: list[Launch] = []
+
+    def tensor_maps(self, *tiled: tuple[Array, tuple[int, ...]]) -> Array:
+        """See Device: nothing reads them."""
+        for array, box in tiled:
+            tile_of(array, box)
+        return np.zeros(len(tiled) * TENSOR_MAP_BYTES, np.uint8)
 
     def launch(
         self, file: str, expression: str, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0
@@ -58,6 +64,9 @@ def plan(
 ) -> tuple[list[Choice], list[Launch]]:
     """For an operator's example. ValueError: no version takes it; multiprocessors: of the H100 and H200 by default."""
     device = PlannedDevice(architecture, multiprocessors)
-    with choices() as made, np.errstate(all="ignore"):  # launchers may go on computing with what was in memory
+    with (
+        choices() as made,
+        np.errstate(all="ignore"),
+    ):  # launchers may go on computing with what was in memory
         example.run(device, Undrawn(device, np.random.default_rng(0), dtype), version, *shape)
     return made, device.launches

@@ -11,7 +11,6 @@ from ringleader.csrc.emulate.errors import KernelError
 from ringleader.csrc.emulate.kernel import load
 from ringleader.csrc.emulate.report import Report
 
-
 TENSOR_MAP = np.dtype(
     {
         "names": ["start", "extents", "strides", "box", "item"],
