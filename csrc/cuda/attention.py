@@ -78,10 +78,10 @@ def _fits_mma(shape: Any) -> bool:
     return bool(shape["head"] % 8 == 0 and shape["value_head"] % 8 == 0 and shape["aligned"])
 
 
-def _mma_expression(kernel: str, dtype: Any, head: int, masked: bool) -> str:
+def _mma_expression(kernel: str, dtype: str, head: int, masked: bool) -> str:
     tiles = TILES[kernel][head][masked]
     numbers = [head, tiles.high, tiles.across, tiles.warps, *([tiles.split] if kernel == "backward_key" else [])]
-    return f"attention_{kernel}_mma<{c_type(dtype)}, {', '.join(map(str, numbers))}, {str(masked).lower()}>"
+    return f"attention_{kernel}_mma<{C_TYPES[dtype]}, {', '.join(map(str, numbers))}, {str(masked).lower()}>"
 
 
 VERSIONS = versions(
@@ -303,7 +303,7 @@ class _Problem:
             head = next(head for head in TILES[kernel] if head >= size)
             masked = self.mask is not None or self.scale <= 0  # a scale folded in must not turn the order of scores
             tiles = TILES[kernel][head][masked]
-            file, expression = MMA_FILES[kernel], _mma_expression(kernel, self.query.dtype, head, masked)
+            file, expression = MMA_FILES[kernel], _mma_expression(kernel, self.query.dtype.name, head, masked)
             height, threads = tiles.rows, tiles.threads
             resident, streamed = (1, 2) if kernel == "forward" else (2, 4)
             shared = 2 * (resident * height + streamed * tiles.across) * (head + 8)
@@ -312,7 +312,8 @@ class _Problem:
             file, expression = "attention.cu", f"attention_{kernel}<{c_type(self.query.dtype)}, {head}>"
             height, threads = (32 if head < 64 else 2048 // head), CLEAR_THREADS
             tall, square = {"forward": (3, 1), "backward_query": (4, 1), "backward_key": (4, 2)}[kernel]
-            shared = height * (tall * (head + 1) + square * (height + 1)) * compute_dtype(self.query.dtype).itemsize
+            across = height + threads // height
+            shared = height * (tall * (head + 1) + square * across) * compute_dtype(self.query.dtype).itemsize
         blocks = ceil_div(rows, height) * heads * self.batch
         if blocks:
             self.device.launch(file, expression, blocks, threads, [*args, *self._arguments()], shared=shared)

@@ -8,14 +8,20 @@
 constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 
 template <typename T, int HEAD> struct Mma {
-    static constexpr int UNROLL = HEAD < 128 ? HEAD / 16 : 2; // all of it needs more registers than there are
     static constexpr int PITCH = HEAD + 8; // of tiles: 8 rows of 16 bytes, as ldmatrix reads them, lie in all 32 banks
+
+    // A tile goes in and out in pieces of 16 bytes, by LANES neighbours a row. Where these are 4, and 8 lanes at once take
+    // pieces of two rows, the rows are 4 apart: the next one lies in the same banks in part.
+    static constexpr int LANES = HEAD % 64 == 0 ? 8 : 4;
+    static __device__ int row_of(int thread) {
+        const int n = thread / LANES;
+        return LANES == 8 ? n : n / 8 * 8 + n % 2 * 4 + n % 8 / 2;
+    }
 
     // tile (ROWS, HEAD) <- rows (rows, columns), by a block of THREADS; nothing has arrived until it is waited for.
     template <int ROWS, int THREADS>
     static __device__ void load(T* tile, const T* from, long long stride, int rows, int columns) {
-        constexpr int LANES = HEAD % 64 == 0 ? 8 : 4; // side by side in a row, while the others take the next rows
-        const int row = threadIdx.x / LANES, column = threadIdx.x % LANES * 8;
+        const int row = row_of(threadIdx.x), column = threadIdx.x % LANES * 8;
         from += row * stride + column;
         tile += row * PITCH + column;
 #pragma unroll
@@ -33,7 +39,7 @@ template <typename T, int HEAD> struct Mma {
         const int lane = threadIdx.x % 32;
         a += lane % 16 * PITCH + lane / 16 * 8;
         b += (lane / 16 * 8 + lane % 8) * PITCH + lane / 8 % 2 * 8;
-#pragma unroll UNROLL
+#pragma unroll 2 // all of it needs more registers than there are
         for (int k = 0; k < HEAD / 16; ++k) {
             uint32_t left[M][4];
 #pragma unroll
@@ -92,10 +98,9 @@ template <typename T, int HEAD> struct Mma {
             }
         }
         __syncwarp();
-        for (int i = lane; i < 16 * M * N; i += 32) {
-            const int r = i / N, c = i % N * 8;
-            if (r < rows && c < columns) store_pack(to + r * stride + c, load_pack(stage + r * PITCH + c));
-        }
+        for (int r = row_of(lane); r < 16 * M; r += 32 / LANES)
+            for (int c = lane % LANES * 8; c < 8 * N; c += LANES * 8)
+                if (r < rows && c < columns) store_pack(to + r * stride + c, load_pack(stage + r * PITCH + c));
     }
 };
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
 
 LOGGED = "kernels" in os.environ.get("RINGLEADER_LOG", "").replace(",", " ").split()
-_told: set[str] = set()
+_told: set[tuple[str, str]] = set()
 
 ALL = ("float16", "bfloat16", "float32", "float64")
 # that kernels are compiled for and checked
@@ -102,6 +102,15 @@ class Example:
     def module(self) -> str:
         """The operator's module: "attention"."""
         return self.run.__module__.rpartition(".")[2]
+
+    def check(self, given: Sequence[int] | None) -> tuple[int, ...]:
+        """The shape to run it on. ValueError: not as many extents as it has."""
+        if given is not None and len(given) != len(self.shape):
+            raise ValueError(
+                f"{self.operator} takes a shape {','.join(self.shape)}, like {','.join(map(str, self.default))}, "
+                f"not {','.join(map(str, given))}"
+            )
+        return self.default if given is None else tuple(given)
 
 
 @dataclass(frozen=True)
@@ -180,12 +189,17 @@ def choices() -> Iterator[list[Choice]]:
 
 
 def _tell(chosen: Version, call: str, refused: Mapping[str, str]) -> None:
-    """Say once for each kind of call what is launched, and why nothing better."""
-    why = "; ".join(map(" ".join, refused.items()))
-    line = f"ringleader: {call}: {chosen.name}" + (f" ({why})" if why else "")
-    if line not in _told:
-        _told.add(line)
-        print(line, file=sys.stderr, flush=True)
+    """Say what is launched, and why nothing better: once for each operator, dtype and version."""
+    if (call, chosen.name) in _told:
+        return
+    _told.add((call, chosen.name))
+    names: dict[str, list[str]] = {}  # by reason
+    for name, why in refused.items():
+        names.setdefault(why, []).append(name)
+    better = "; ".join(f"{', '.join(those)} {why}" for why, those in names.items())
+    print(
+        f"ringleader: {call}: {chosen.name}" + (f" ({better})" if better else ""), file=sys.stderr, flush=True
+    )
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:

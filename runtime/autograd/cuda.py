@@ -39,5 +39,5 @@ def takes(*arrays: Array) -> bool:
 
 
 def laid_out(array: Array) -> Array:
-    """The array, or a copy that is contiguous in C order."""
-    return array if array.flags.c_contiguous else module_of(array).ascontiguousarray(array)
+    """The array, or a copy that is contiguous in C order; a scalar of numpy as an array."""
+    return module_of(array).asarray(array, order="C")

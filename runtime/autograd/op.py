@@ -154,7 +154,7 @@ def find(name: str, device: str) -> type[Function]:
 
 def module_of(array: Array) -> Any:
     """The array module that ``array`` belongs to."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, (np.ndarray, np.generic)):
         return np
     return next(xp for xp in DEVICES.values() if xp is not None and isinstance(array, xp.ndarray))
 

@@ -10,12 +10,14 @@ from math import prod
 from ringleader.csrc.cuda import recurrent
 from ringleader.runtime.autograd.cuda import cuda, kernel_device, laid_out, takes
 from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.ops.cuda_elements import sum_rows
 from ringleader.runtime.autograd.ops.recurrent import GRU, LSTM, RNN, Recurrent
 
 
 class CudaRecurrent(Recurrent):
     """In front of an array-module op. The kernels know of lengths and directions: no row has to move."""
 
+    sum_rows = staticmethod(sum_rows)
     layer: recurrent.Layer | None = None  # forward went to the kernel, and backward has to
 
     def cell(self) -> str:
@@ -33,19 +35,12 @@ class CudaRecurrent(Recurrent):
             inputs += own
         if self.tokens is not None:
             inputs = inputs[self.tokens]
-        inputs = laid_out(inputs.reshape(t, n, w_hh.shape[0]))
-        h, c = (laid_out(state) for state in states), None
-        first = [*h, c][:2]
+        inputs = laid_out(inputs.astype(x.dtype, copy=False).reshape(t, n, w_hh.shape[0]))  # products widen bfloat16
+        h, *c = (laid_out(state) for state in states)
         outputs, last, self.layer = recurrent.forward(
-            kernel_device(xp),
-            self.cell(),
-            inputs,
-            *first,
-            laid_out(w_hh),
-            of_product,
-            self.lengths,
-            self.reverse,
-        )
+            kernel_device(xp), self.cell(), inputs, h, c[0] if c else None, laid_out(w_hh), of_product,
+            self.lengths, self.reverse,
+        )  # fmt: skip
         return xp.concatenate([outputs, *(state[None] for state in last)])
 
     def _biases(self, biases: list[Array]) -> tuple[Array | None, Array | None]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from ringleader.runtime.autograd.native import KERNELS, takes
-from ringleader.runtime.autograd.op import Array, address, array_module, module_of, to_host
+from ringleader.runtime.autograd.native import KERNELS, takes, wanted
+from ringleader.runtime.autograd.op import LATER, Array, address, array_module, module_of, to_host
 from ringleader.runtime.autograd.optim.flat import follows, span
 from ringleader.runtime.autograd.tensor import Tensor
 
@@ -25,6 +25,13 @@ def scratch_for(w: Array, scratch: Scratch) -> tuple[Array, Array]:
     return (xp.empty_like(w), xp.empty_like(w)) if scratch is None else scratch
 
 
+class Kernel(NamedTuple):
+    """A rule in one pass over memory: ``step`` is called as ``update``, without scratch, for what it ``takes``."""
+
+    step: Callable[..., None]
+    takes: Callable[..., bool]
+
+
 @dataclass
 class Run:
     """Parameters that are updated as one array, because their data and their gradients lie one after the other."""
@@ -33,7 +40,7 @@ class Run:
     w: Array
     g: Array | None  # None: that of a single parameter, which gets another array in every step
     state: dict[str, Array]  # as w: flat, if w is
-    kernel: Callable[..., None] | None  # the rule's, if it takes them
+    kernel: Kernel | None  # the rule's, if it takes them
 
 
 class Optimizer:
@@ -128,9 +135,9 @@ class Optimizer:
             g = self.params[run.members[0]].grad
             assert g is not None  # or there would be no such run
             g = g.reshape(run.w.shape)
-            kernel = kernel if takes(run.w, g) else None
+            kernel = kernel if kernel is not None and kernel.takes(run.w, g) else None
         if kernel is not None:
-            kernel(run.w, g, run.state, step, **options)
+            kernel.step(run.w, g, run.state, step, **options)
             return
         for w, part, state, scratch in self._pieces(run, g):
             type(self).update(w, part, state, step, **options, scratch=scratch)
@@ -219,14 +226,20 @@ class Optimizer:
             state[name] = span([self.state[i][name] for i in members])
         w, g = span(data), span(known) if known else None
         kernel = self._kernel(self.params[members[0]].device)
-        fitting = kernel is not None and takes(w, *state.values(), *([] if g is None else [g]))
+        fitting = kernel is not None and kernel.takes(w, *state.values(), *([] if g is None else [g]))
         return Run(members, w, g, state, kernel if fitting else None)
 
-    def _kernel(self, device: str) -> Callable[..., None] | None:
+    def _kernel(self, device: str) -> Kernel | None:
         """The rule's there."""
         if device == "cpu":
-            return type(self).kernel if KERNELS is not None else None
-        return None
+            native = type(self).kernel if KERNELS is not None else None
+            return None if native is None else Kernel(native, takes)
+        if device not in LATER or not wanted():
+            return None
+        from ringleader.runtime.autograd.optim import cuda
+
+        step = cuda.KERNELS.get(type(self).update)
+        return None if step is None else Kernel(step, cuda.takes)
 
     def _join_state(self, members: list[int], name: str) -> None:
         states = [self.state[i][name].reshape(-1) for i in members]
