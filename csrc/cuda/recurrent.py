@@ -95,9 +95,9 @@ def forward(
     gates = outputs if is_rnn else xp.empty(inputs.shape, dtype)
     kept = None if is_rnn else xp.empty(outputs.shape, _compute(dtype))
     layer = Layer(cell, h_first, c_first, weights, lengths, reverse, bias is not None, outputs, gates, kept)
-    last = [h_first.copy()] + (
-        [] if c_first is None else [c_first.copy()]
-    )  # what sequences of length 0 end as
+    last = [
+        state.copy() for state in (h_first, c_first) if state is not None
+    ]  # how sequences of length 0 end
     chosen = choose(f"{cell}_forward", device.architecture, dtype, version, **layer.shape(device)).name
     if outputs.size == 0:
         return outputs, tuple(last), layer
@@ -181,9 +181,7 @@ def _weight_gradient(xp: Any, layer: Layer, dproducts: Array) -> Array:
     elif outputs.size:
         before[1:], before[0] = outputs[:-1], layer.h_first
     before = before.reshape(steps * sequences, hidden)
-    if (
-        xp is np and dtype.itemsize == 2
-    ):  # numpy multiplies no bfloat16; cuBLAS sums 16-bit numbers in float32, too
+    if xp is np and dtype.itemsize == 2:  # as cuBLAS, which sums 16-bit numbers in float32
         return (dproducts.astype(np.float32).T @ before.astype(np.float32)).astype(dtype)
     return dproducts.T @ before
 
@@ -267,10 +265,8 @@ def _examples(cell: str) -> None:
         device: Device, draw: Draw, version: str | None, steps: int, sequences: int, hidden: int
     ) -> tuple[Array, tuple[Array, ...], Layer]:
         gates = CELLS[cell].gates
-        inputs, weights = (
-            draw(steps, sequences, gates * hidden),
-            draw(gates * hidden, hidden, scale=max(hidden, 1) ** -0.5),
-        )
+        inputs = draw(steps, sequences, gates * hidden)
+        weights = draw(gates * hidden, hidden, scale=max(hidden, 1) ** -0.5)
         h_first, c_first, bias = draw(sequences, hidden), draw(sequences, hidden), draw(hidden)
         return forward(device, cell, inputs, h_first, c_first if cell == "lstm" else None, weights,
                        bias if cell == "gru" else None, version=version)  # fmt: skip
@@ -282,11 +278,11 @@ def _examples(cell: str) -> None:
 
     @example(f"{cell}_backward", shape="T,N,H", default=(5, 3, 27))
     def backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> tuple[Array, ...]:
-        _, last, kept = layer(device, draw, None, *shape)
-        d = backward(device, kept, draw(*shape), *(draw(*shape[1:]) for _ in last), version=version)
-        return tuple(
-            array for array in (d.inputs, d.h_first, d.c_first, d.weights, d.bias) if array is not None
-        )
+        _, _, kept = layer(device, draw, None, *shape)
+        doutputs, dh_last = draw(*shape), draw(*shape[1:])
+        dc_last = draw(*shape[1:]) if cell == "lstm" else None
+        d = backward(device, kept, doutputs, dh_last, dc_last, version)
+        return tuple(a for a in (d.inputs, d.h_first, d.c_first, d.weights, d.bias) if a is not None)
 
 
 for _cell in CELLS:
