@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from ringleader.csrc.cuda.device import C_TYPES, Array, Device, c_type, ceil_div
-from ringleader.csrc.cuda.rows import address, compute_dtype
+from ringleader.csrc.cuda.rows import address, check_array, compute_dtype
 from ringleader.csrc.cuda.versions import ALL, Draw, Instance, Version, choose, example, instances, versions
 
 CLEAR_HEADS = (32, 64, 128, 256)  # the sizes of E and F are rounded up to
