@@ -84,9 +84,9 @@ def both(*operators: str) -> set[str]:
 MODELS: list[tuple[str, str, str, set[str]]] = [  # model, data, optimiser, operators that must have run on kernels
     ("lenet5", "digits", "sgd", {"convolution_forward", "convolution_backward_data", "convolution_backward_weight",
                                  *both("pooling_average", "cross_entropy"), "sgd"}),
-    ("lstm", "text", "adam", {*both("recurrent", "cross_entropy"), "embedding_backward", "adam"}),
-    ("gru", "copy:3", "adamw", {*both("recurrent", "cross_entropy"), "adam"}),
-    ("rnn", "adding:5", "adam", {*both("recurrent"), "adam"}),
+    ("lstm", "text", "adam", {*both("lstm", "cross_entropy"), "embedding_backward", "adam"}),
+    ("gru", "copy:3", "adamw", {*both("gru", "cross_entropy"), "adam"}),
+    ("rnn", "adding:5", "adam", {*both("rnn_tanh"), "adam"}),
     ("transformer", "text", "sgd", {*both("attention", "norm", "activation", "embedding", "cross_entropy"), "sgd"}),
     ("seq2seq", "reverse:4", "adagrad", {*both("attention", "norm", "activation", "embedding", "cross_entropy"), "adagrad"}),
 ]  # fmt: skip
