@@ -320,14 +320,16 @@ sys.exit(main())
     assert "ZeroDivisionError: planted" in done.stderr
 
 
-def test_train_on_the_emulated_cuda_kernels():
+def test_train_on_the_emulated_cuda_kernels(tmp_path):
     """The same loss as on the CPU, to the digits that are shown; which kernels ran and why is told when asked."""
     if shutil.which(os.environ.get("CXX") or "g++") is None:
         pytest.skip("the emulator compiles kernels with g++, and there is none")
-    given = ["train", "lstm", "--data", "copy:3", "--width", "8", "--steps", "2", "--batch-size", "4"]
+    (tmp_path / "text").write_text("a leader and a ring " * 10)
+    data = ["--data", f"text:{tmp_path / 'text'}", "--context", "4"]
+    given = ["train", "lstm", *data, "--width", "8", "--steps", "2", "--batch-size", "4"]
     done = ringleader(*given, "--device", "emulated", RINGLEADER_LOG="kernels")
     assert done.returncode == 0, done.stderr
-    assert "ringleader: recurrent_forward, float32 on sm_80: " in done.stderr
+    assert "ringleader: lstm_forward, float32 on sm_80: " in done.stderr
     assert done.stderr.count("cross_entropy_forward, float32") == 1
     on_cpu = ringleader(*given)
     wanted = [line for line in on_cpu.stdout.splitlines() if "loss" in line]

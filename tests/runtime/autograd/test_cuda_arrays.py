@@ -12,7 +12,8 @@ from helpers.devices import assert_alike, label, on, on_two_ranks, strict_cuda, 
 from helpers.op_cases import CASES
 from helpers.op_cases.draw import Case, normal
 from ringleader.runtime import autograd as ag
-from ringleader.runtime.autograd.op import WRITTEN, to_host
+from ringleader.runtime.autograd.devices import use_gpu
+from ringleader.runtime.autograd.op import WRITTEN, array_module, to_host
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -120,3 +121,11 @@ def test_mixed_precision_and_recomputation_on_the_device() -> None:
     np.testing.assert_allclose(
         losses("cuda"), losses("cpu"), rtol=1e-2
     )  # of 16 bits, whose sums differ in order
+
+
+def test_ranks_of_a_machine_take_its_gpus_in_turn() -> None:
+    used = array_module("cuda").cuda.used
+    used.clear()
+    for local_rank in range(3):
+        use_gpu(local_rank)
+    assert used == [0, 1, 0]
