@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from ringleader.csrc.cuda.device import C_TYPES, Array, Device, c_type, ceil_div
-from ringleader.csrc.cuda.rows import address, check_array, compute_dtype
+from ringleader.csrc.cuda.rows import address, compute_dtype
 from ringleader.csrc.cuda.versions import ALL, Draw, Instance, Version, choose, example, instances, versions
 
 CLEAR_HEADS = (32, 64, 128, 256)  # the sizes of E and F are rounded up to
@@ -80,7 +80,13 @@ def _fits_mma(shape: Any) -> bool:
 
 def _mma_expression(kernel: str, dtype: str, head: int, masked: bool) -> str:
     tiles = TILES[kernel][head][masked]
-    numbers = [head, tiles.high, tiles.across, tiles.warps, *([tiles.split] if kernel == "backward_key" else [])]
+    numbers = [
+        head,
+        tiles.high,
+        tiles.across,
+        tiles.warps,
+        *([tiles.split] if kernel == "backward_key" else []),
+    ]
     return f"attention_{kernel}_mma<{C_TYPES[dtype]}, {', '.join(map(str, numbers))}, {str(masked).lower()}>"
 
 
@@ -103,7 +109,9 @@ INSTANCES = instances(
         for masked in (False, True)
     ),
     *(
-        Instance("attention.cu", f"attention_{kernel}<{C_TYPES[dtype]}, {head}>", production=dtype != "float64")
+        Instance(
+            "attention.cu", f"attention_{kernel}<{C_TYPES[dtype]}, {head}>", production=dtype != "float64"
+        )
         for kernel in TILES
         for head in CLEAR_HEADS
         for dtype in ALL
@@ -196,10 +204,14 @@ def _check_rows(name: str, array: Array, query: Array) -> None:
         raise TypeError(f"attention: {name} is {array.dtype.name}, query {query.dtype.name}")
     if array.ndim != 4:
         raise _refuse(f"{name} must be (batch, heads, rows, columns), its shape is {array.shape}")
+    if array.size == 0:
+        return  # strides mean nothing
     if array.shape[3] > 1 and array.strides[3] != array.dtype.itemsize:
         raise _refuse(f"{name}'s last axis must be contiguous, its strides are {array.strides}")
     if any(stride % array.dtype.itemsize for stride in array.strides):
-        raise _refuse(f"{name}'s strides {array.strides} must be multiples of its {array.dtype.itemsize} bytes")
+        raise _refuse(
+            f"{name}'s strides {array.strides} must be multiples of its {array.dtype.itemsize} bytes"
+        )
 
 
 class _Problem:
@@ -250,12 +262,16 @@ class _Problem:
 
     def _check_mask(self, mask: Array) -> None:
         if mask.dtype not in (np.bool_, self.query.dtype):
-            raise TypeError(f"attention: mask is {mask.dtype.name}; it must be bool, or {self.query.dtype.name} as query")
+            raise TypeError(
+                f"attention: mask is {mask.dtype.name}; it must be bool, or {self.query.dtype.name} as query"
+            )
         scores = (self.batch, self.heads, self.queries, self.keys)
         if mask.ndim > 4 or any(m not in (1, s) for m, s in zip(mask.shape[::-1], scores[::-1])):
             raise _refuse(f"mask {mask.shape} does not broadcast to the scores {scores}")
-        if any(stride % mask.dtype.itemsize for stride in mask.strides):
-            raise _refuse(f"mask's strides {mask.strides} must be multiples of its {mask.dtype.itemsize} bytes")
+        if mask.size and any(stride % mask.dtype.itemsize for stride in mask.strides):
+            raise _refuse(
+                f"mask's strides {mask.strides} must be multiples of its {mask.dtype.itemsize} bytes"
+            )
 
     def check_like_out(self, name: str, array: Array) -> None:
         _check_rows(name, array, self.query)
@@ -301,7 +317,9 @@ class _Problem:
         size = max(self.head, self.value_head)
         if version == "mma":
             head = next(head for head in TILES[kernel] if head >= size)
-            masked = self.mask is not None or self.scale <= 0  # a scale folded in must not turn the order of scores
+            masked = (
+                self.mask is not None or self.scale <= 0
+            )  # a scale folded in must not turn the order of scores
             tiles = TILES[kernel][head][masked]
             file, expression = MMA_FILES[kernel], _mma_expression(kernel, self.query.dtype.name, head, masked)
             height, threads = tiles.rows, tiles.threads
@@ -348,4 +366,6 @@ def backward_example(
     query, key, value, grad = (draw(batch, length, heads, head).transpose(0, 2, 1, 3) for _ in range(4))
     scale = head**-0.5
     out, logsumexp = forward(device, query, key, value, scale=scale, causal=True)
-    return backward(device, grad, query, key, value, out, logsumexp, scale=scale, causal=True, version=version)
+    return backward(
+        device, grad, query, key, value, out, logsumexp, scale=scale, causal=True, version=version
+    )

@@ -21,15 +21,18 @@ template <typename T, int HEAD> struct Mma {
     // tile (ROWS, HEAD) <- rows (rows, columns), by a block of THREADS; nothing has arrived until it is waited for.
     template <int ROWS, int THREADS>
     static __device__ void load(T* tile, const T* from, long long stride, int rows, int columns) {
+        constexpr int AT_ONCE = THREADS / LANES; // rows
         const int row = row_of(threadIdx.x), column = threadIdx.x % LANES * 8;
         from += row * stride + column;
         tile += row * PITCH + column;
 #pragma unroll
-        for (int r = 0; r < ROWS; r += THREADS / LANES) {
+        for (int r = 0; r < ROWS; r += AT_ONCE) {
+            if (ROWS % AT_ONCE == 0 || row + r < ROWS) {
 #pragma unroll
-            for (int c = 0; c < HEAD; c += LANES * 8)
-                cp_async<16>(tile + r * PITCH + c, from + c, row + r < rows && column + c < columns);
-            from += THREADS / LANES * stride;
+                for (int c = 0; c < HEAD; c += LANES * 8)
+                    cp_async<16>(tile + r * PITCH + c, from + c, row + r < rows && column + c < columns);
+            }
+            from += AT_ONCE * stride;
         }
     }
 

@@ -27,6 +27,7 @@ struct Shape {
   static constexpr int STEP = STEP_BYTES / sizeof(T);    // elements of the summed index in a tile
   static constexpr int ROW_CHUNKS = SIZE / CHUNK;        // of a tile that lies along the result
   static constexpr int TILE_BYTES = SIZE * STEP_BYTES;
+  static constexpr int COPY_BYTES = TILE_BYTES / COPIES;  // between a thread's copies: a multiple of 8 rows of a tile
   static_assert(TILE_BYTES == COPIES * THREADS * CHUNK_BYTES, "each thread makes COPIES copies");
 };
 
@@ -209,8 +210,13 @@ __device__ void store_chunk(T* to, const float* values) {
 //
 // result = activation(bias + U(source) filter). Grid: (rows / SIZE, channels / SIZE, groups and phases).
 
+// Backward-data has the filter's tap to count as well, which with the single loads of tf32 is a register too many for two
+// large tiles on sm_120.
 template <typename T, int PASS, int SIZE>
-__global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BLOCKS))
+constexpr int BLOCKS = PASS == BACKWARD_DATA && sizeof(T) == 4 && SIZE == 128 ? 1 : Shape<T, SIZE>::BLOCKS;
+
+template <typename T, int PASS, int SIZE>
+__global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (BLOCKS<T, PASS, SIZE>))
     convolution_mma(const T* source, const T* weight, const T* bias, T* result, int activation, GEOMETRY_PARAMETERS) {
   using S = Shape<T, SIZE>;
   DYNAMIC_SHARED(unsigned char, shared);
@@ -222,7 +228,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   const int across = max_(unrolled.taps_w.count, 1), share = unrolled.channels;
 
   // A lies along the summed index: this thread copies chunk ``chunk`` of rows ``line`` and line + SIZE / 2.
-  const int chunk = threadIdx.x % CHUNKS, line = threadIdx.x / CHUNKS;
+  const int chunk = threadIdx.x % CHUNKS, line = threadIdx.x / CHUNKS, to = along_sum(line, chunk);
   Place pixels[COPIES];
   for (int i = 0; i < COPIES; ++i) pixels[i] = unrolled.pixel(first_row + line + i * (SIZE / COPIES));
   Clock tap(chunk * S::CHUNK, across, share);
@@ -231,6 +237,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   // Forward, B does so as well, and meets the same tap. Backward-data, the filter lies along the result: this thread
   // copies chunk ``column_chunk`` of steps ``k`` and k + STEP / 2, which have taps of their own.
   const int column_chunk = threadIdx.x % S::ROW_CHUNKS, k = threadIdx.x / S::ROW_CHUNKS;
+  const int filter_to = along_result<S, T>(k, column_chunk), column = first_column + column_chunk * S::CHUNK;
   Clock filter_tap(k, across, share);
   const Clock part_step(S::STEP / COPIES, across, share);
 
@@ -240,22 +247,19 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
       const bool wanted = some && unrolled.has(pixels[i], place);
-      cp_async<16>(tile_a + along_sum(line + i * (SIZE / COPIES), chunk),
-                   source + (wanted ? pixels[i].offset + place.offset : 0), wanted);
+      cp_async<16>(tile_a + to + i * S::COPY_BYTES, source + (wanted ? pixels[i].offset + place.offset : 0), wanted);
     }
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
       if constexpr (PASS == FORWARD) {
-        const int column = first_column + line + i * (SIZE / COPIES);
-        const bool wanted = some && column < product.results;
-        const long long from = product.filter_tap(tap.a, tap.b, tap.c) + column * product.filter_result;
-        cp_async<16>(tile_b + along_sum(line + i * (SIZE / COPIES), chunk), weight + (wanted ? from : 0), wanted);
+        const int row = first_column + line + i * (SIZE / COPIES);  // of the filter: a channel of the result
+        const bool wanted = some && row < product.results;
+        const long long from = product.filter_tap(tap.a, tap.b, tap.c) + row * product.filter_result;
+        cp_async<16>(tile_b + to + i * S::COPY_BYTES, weight + (wanted ? from : 0), wanted);
       } else {
-        const int column = first_column + column_chunk * S::CHUNK;
         const bool wanted = filter_tap.a < unrolled.taps_h.count && column < product.results;
         const long long from = product.filter_tap(filter_tap.a, filter_tap.b, filter_tap.c) + column;
-        cp_async<16>(tile_b + along_result<S, T>(k + i * (S::STEP / COPIES), column_chunk),
-                     weight + (wanted ? from : 0), wanted);
+        cp_async<16>(tile_b + filter_to + i * S::COPY_BYTES, weight + (wanted ? from : 0), wanted);
         filter_tap.advance(part_step, across, share);
       }
     }
@@ -268,7 +272,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   sums.each([&](int row, int column, float* values) {
     row += first_row, column += first_column;
     if (row >= unrolled.rows) return;
-    T* to = result + product.result(row);
+    T* row_to = result + product.result(row);
 #pragma unroll
     for (int chunk = 0; chunk < 8; chunk += S::CHUNK) {
       if (column + chunk >= product.results) return;
@@ -277,7 +281,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
         if (bias != nullptr) values[i] += to_compute(bias[product.first_result + column + i]);
         values[i] = activate(values[i], activation);
       }
-      store_chunk(to + column + chunk, values + chunk);
+      store_chunk(row_to + column + chunk, values + chunk);
     }
   });
 }
@@ -300,7 +304,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
 
   // This thread copies chunk ``chunk`` of steps ``k`` and k + STEP / 2: the same features and the same tap throughout.
   const int chunk = threadIdx.x % S::ROW_CHUNKS, k = threadIdx.x / S::ROW_CHUNKS;
-  const int feature = first_feature + chunk * S::CHUNK;
+  const int feature = first_feature + chunk * S::CHUNK, to = along_result<S, T>(k, chunk);
   const Place tap = unrolled.tap(first_tap + chunk * S::CHUNK);
   const Clock part_step(S::STEP / COPIES, g.grid_height, g.grid_width);
   Clock at(begin + k, g.grid_height, g.grid_width);
@@ -312,11 +316,10 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
       const bool some = left > i * (S::STEP / COPIES);
       const bool wanted = some && feature < share;
       const long long from = at.a * g.y_n + at.b * g.y_h + at.c * g.y_w + group * share + feature;
-      const int to = along_result<S, T>(k + i * (S::STEP / COPIES), chunk);
-      cp_async<16>(tile_a + to, dy + (wanted ? from : 0), wanted);
+      cp_async<16>(tile_a + to + i * S::COPY_BYTES, dy + (wanted ? from : 0), wanted);
       const Place pixel = unrolled.pixel(at.a, at.b, at.c);
       const bool inside = some && unrolled.has(pixel, tap);
-      cp_async<16>(tile_b + to, x + (inside ? pixel.offset + tap.offset : 0), inside);
+      cp_async<16>(tile_b + to + i * S::COPY_BYTES, x + (inside ? pixel.offset + tap.offset : 0), inside);
       at.advance(part_step, g.grid_height, g.grid_width);
     }
     left -= S::STEP;
@@ -325,13 +328,13 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   Sums<S> sums = {};
   pipeline<S, T, false, false>(sums, shared, (end - begin + S::STEP - 1) / S::STEP, fetch);
 
-  float* to = partial + ((long long)split * g.features + group * share) * unrolled.columns;
+  float* sums_to = partial + ((long long)split * g.features + group * share) * unrolled.columns;
   sums.each([&](int row, int column, const float* values) {
     row += first_feature, column += first_tap;
     if (row >= share) return;
 #pragma unroll
     for (int chunk = 0; chunk < 8; chunk += 4)
       if (column + chunk < unrolled.columns)
-        store_chunk(to + (long long)row * unrolled.columns + column + chunk, values + chunk);
+        store_chunk(sums_to + (long long)row * unrolled.columns + column + chunk, values + chunk);
   });
 }

@@ -267,10 +267,8 @@ def _examples(cell: str) -> None:
         device: Device, draw: Draw, version: str | None, steps: int, sequences: int, hidden: int
     ) -> tuple[Array, tuple[Array, ...], Layer]:
         gates = CELLS[cell].gates
-        inputs, weights = (
-            draw(steps, sequences, gates * hidden),
-            draw(gates * hidden, hidden, scale=max(hidden, 1) ** -0.5),
-        )
+        inputs = draw(steps, sequences, gates * hidden)
+        weights = draw(gates * hidden, hidden, scale=max(hidden, 1) ** -0.5)
         h_first, c_first, bias = draw(sequences, hidden), draw(sequences, hidden), draw(hidden)
         return forward(device, cell, inputs, h_first, c_first if cell == "lstm" else None, weights,
                        bias if cell == "gru" else None, version=version)  # fmt: skip
@@ -282,11 +280,11 @@ def _examples(cell: str) -> None:
 
     @example(f"{cell}_backward", shape="T,N,H", default=(5, 3, 27))
     def backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> tuple[Array, ...]:
-        _, last, kept = layer(device, draw, None, *shape)
-        d = backward(device, kept, draw(*shape), *(draw(*shape[1:]) for _ in last), version=version)
-        return tuple(
-            array for array in (d.inputs, d.h_first, d.c_first, d.weights, d.bias) if array is not None
-        )
+        _, _, kept = layer(device, draw, None, *shape)
+        doutputs, dh_last = draw(*shape), draw(*shape[1:])
+        dc_last = draw(*shape[1:]) if cell == "lstm" else None
+        d = backward(device, kept, doutputs, dh_last, dc_last, version)
+        return tuple(a for a in (d.inputs, d.h_first, d.c_first, d.weights, d.bias) if a is not None)
 
 
 for _cell in CELLS:

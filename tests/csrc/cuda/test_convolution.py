@@ -298,6 +298,23 @@ def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
         np.testing.assert_array_equal(run(other, case, operator, *arrays, **options_of(version)), usual)
 
 
+@pytest.mark.parametrize(("operator", "version"), dict.fromkeys((o, v) for o, _, v in EVERY))
+def test_no_races_and_on_tensor_cores_no_bank_conflicts(operator, version):
+    """Every access is looked at; the checked device raises at a race, an access out of bounds, or a copy not waited for."""
+    checked, case = EmulatedDevice("checked"), ALIGNED["groups"]
+    dtype = np.float16 if version.startswith("mma") else np.float32
+    arrays = case.arrays(whole_numbers(9, dtype))
+    result = run(checked, case, operator, *arrays, layout="NHWC", **options_of(version))
+    expected = reference(case, *arrays)[OPERATORS.index(operator)]
+    np.testing.assert_array_equal(result, expected)
+    assert checked.reports
+    assert all(checked.reports)
+    if version.startswith(("mma", "tf32")):
+        shared = [each for each in checked.reports[0].requests if each.space == "shared"]
+        assert shared
+        assert all(each.cost == each.ideal for each in shared), checked.reports[0]
+
+
 def test_the_sum_of_a_weight_is_cut_where_its_tiles_are_few(device):
     """Several splits are added up, the last of them shorter; the cases above mostly have one."""
     case = Case(3, 8, (16, 15), 8, (1, 1))

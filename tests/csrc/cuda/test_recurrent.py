@@ -268,7 +268,7 @@ def shape_of(
 @pytest.mark.parametrize("hidden", [1, 37, 256, 768, 1024])
 def test_a_plan_covers_all_units_within_the_limits(direction: str, cell: str, hidden: int) -> None:
     for version, itemsize in (("persistent_mma", 2), ("persistent_fma", 4)):
-        shape = shape_of(cell, hidden, itemsize, 132, 90)
+        shape = shape_of(cell, hidden, itemsize, 132, 90, n=64)
         made = plan(direction, version, shape)
         assert made is not None
         assert made.blocks * made.units >= hidden > (made.blocks - 1) * made.units
