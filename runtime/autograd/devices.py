@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ringleader.csrc.cuda.device import Device
 from ringleader.runtime.autograd.native import wanted
-from ringleader.runtime.autograd.op import register_device
+from ringleader.runtime.autograd.op import array_module, register_device
 
 MODE_VARIABLE = "RINGLEADER_EMULATE_MODE"
 _devices: dict[
@@ -49,6 +49,12 @@ def kernel_device(xp: Any) -> Device:
     if key not in _devices:
         _devices[key] = _emulated(key) if xp is np else _gpu(key)
     return _devices[key]
+
+
+def use_gpu(local_rank: int) -> None:
+    """Make one GPU this thread's: the ranks of a machine take them in turn."""
+    cuda = array_module("cuda").cuda
+    cuda.Device(local_rank % cuda.runtime.getDeviceCount()).use()
 
 
 def _emulated(mode: str) -> Device:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor, no_grad
+from ringleader.runtime.autograd.devices import use_gpu
 from ringleader.runtime.parallel import DataParallel
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, Data, load, shard
@@ -145,6 +146,8 @@ def run(
     count. RuntimeError: what the device needs is missing.
     """
     data = load(config) if data is None else data
+    if config.device == "cuda":
+        use_gpu(world.local_rank)
     model.to(config.device)
     metrics = train(model, data, world, make_optimizer(model, config), config, on_step)
     return Result(metrics, evaluate(model, data, world))

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from ringleader.models import build
+from ringleader.runtime import autograd as ag
 from ringleader.runtime.autograd.op import AS_WRITTEN, DEVICES, OPS, array_module
-from ringleader.runtime.comm import init
+from ringleader.runtime.comm import init, spawn
+from ringleader.runtime.parallel import DataParallel
 from ringleader.runtime.training import TrainConfig, load, run
 from ringleader.runtime.training.data import Text
 
@@ -91,3 +93,28 @@ def assert_alike(mine: Trained, wanted: Trained, rtol: float) -> None:
     np.testing.assert_allclose([*mine[0], mine[2]], [*wanted[0], wanted[2]], rtol=rtol)
     for name, array in mine[1].items():
         np.testing.assert_allclose(array, wanted[1][name], rtol=rtol, atol=rtol * abs(array).max())
+
+
+def on_two_ranks(device: str) -> tuple[list[float], list[Any]]:
+    """The losses and weights of rank 0 after some steps in which both ranks see half of each batch."""
+
+    def rank(world: Any) -> tuple[list[float], list[Any]]:
+        net = ag.Sequential(
+            ag.Linear(3, 4, generator=np.random.default_rng(world.rank), dtype=np.float64), ag.Tanh(),
+            ag.Linear(4, 2, generator=np.random.default_rng(world.rank), dtype=np.float64),
+        ).to(device)  # fmt: skip
+        parallel, optimizer, losses = (
+            DataParallel(net, world, bucket_bytes=0),
+            ag.SGD(net.parameters(), lr=0.1),
+            [],
+        )
+        for step in range(3):
+            x = ag.Tensor(np.random.default_rng([step, world.rank]).standard_normal((2, 3)), device=device)
+            parallel.zero_grad()
+            losses.append(
+                parallel.backward(ag.cross_entropy(parallel(x), np.array([0, 1]), reduction="sum") / 4)
+            )
+            optimizer.step()
+        return losses, list(net.state_dict().values())
+
+    return spawn(2, rank)[0]

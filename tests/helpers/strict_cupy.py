@@ -198,7 +198,12 @@ class _Grid:
 
 def module() -> Any:
     """What ``import cupy`` would give."""
-    cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=RuntimeError))
+    used: list[int] = []
+    cuda = SimpleNamespace(
+        runtime=SimpleNamespace(getDeviceCount=lambda: 2),
+        Device=lambda ordinal: SimpleNamespace(use=lambda: used.append(ordinal)),
+        used=used,
+    )
     constants = {"inf": np.inf, "nan": np.nan, "finfo": np.finfo, "newaxis": None}
     return SimpleNamespace(
         ndarray=ndarray, ogrid=_Grid(), cuda=cuda, **constants, **{name: _function(name) for name in NAMES}

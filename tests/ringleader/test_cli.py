@@ -1,6 +1,7 @@
 """The command line as a person types it, in processes of its own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,9 @@ CLEAN["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "
 FAST = ["train", "lenet5", "--steps", "3"]
 
 
-def ringleader(*arguments, seconds=110, command=("-m", "ringleader")):
+def ringleader(*arguments, seconds=110, command=("-m", "ringleader"), **environment):
     return subprocess.run(
-        [sys.executable, *command, *arguments], env=CLEAN, text=True, capture_output=True, check=False,
+        [sys.executable, *command, *arguments], env=CLEAN | environment, text=True, capture_output=True, check=False,
         timeout=seconds, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -45,6 +46,7 @@ def test_help_says_what_is_there_and_what_is_not():
         ),
         (["train", "lenet5", "--optimizer", "sdg"], ["'sdg'", "sgd, adam"]),
         (["train", "lenet5", "--epochs", "many"], ["--epochs", "many"]),
+        (["train", "lenet5", "--device", "gpu"], ["unknown device 'gpu'", "cpu, cuda, emulated"]),
         (["train", "lenet5", "-n", "99999999999"], ["too many ranks for one machine, at most 1024"]),
         (["train", "lenet5", "-n", "0"], ["ranks must be at least 1, it is 0"]),
         (["train", "lenet5", "--algorithm", "vendor"], ["several ranks, -n 2"]),
@@ -316,3 +318,31 @@ sys.exit(main())
     assert done.returncode not in (0, None)
     assert "Rank 1 of 3 failed" in done.stderr
     assert "ZeroDivisionError: planted" in done.stderr
+
+
+def test_train_on_the_emulated_cuda_kernels(tmp_path):
+    """The same loss as on the CPU, to the digits that are shown; which kernels ran and why is told when asked."""
+    if shutil.which(os.environ.get("CXX") or "g++") is None:
+        pytest.skip("the emulator compiles kernels with g++, and there is none")
+    (tmp_path / "text").write_text("a leader and a ring " * 10)
+    data = ["--data", f"text:{tmp_path / 'text'}", "--context", "4"]
+    given = ["train", "lstm", *data, "--width", "8", "--steps", "2", "--batch-size", "4"]
+    done = ringleader(*given, "--device", "emulated", RINGLEADER_LOG="kernels")
+    assert done.returncode == 0, done.stderr
+    assert "ringleader: lstm_forward, float32 on sm_80: " in done.stderr
+    assert done.stderr.count("cross_entropy_forward, float32") == 1
+    on_cpu = ringleader(*given)
+    wanted = [line for line in on_cpu.stdout.splitlines() if "loss" in line]
+    mine = [line for line in done.stdout.splitlines() if "loss" in line]
+    assert wanted and [line.split()[:4] for line in mine] == [line.split()[:4] for line in wanted]
+
+
+def test_a_device_that_is_missing_is_said_before_a_rank_is_started():
+    done = ringleader("train", "lenet5", "-n", "2", "--device", "emulated", CXX="no-such-compiler")
+    assert done.returncode == 2
+    assert "compiles kernels with no-such-compiler, and there is none: install it" in done.stderr
+    if find_spec("cupy") is None:
+        done = ringleader("train", "lenet5", "-n", "2", "--device", "cuda")
+        assert done.returncode == 2
+        assert "a GPU needs CuPy" in done.stderr
+        assert "pip install" in done.stderr

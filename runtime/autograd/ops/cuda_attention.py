@@ -17,7 +17,9 @@ def rows_in_place(array: Array) -> Array:
 
 @cuda("scaled_dot_product_attention")
 class CudaAttention(Attention):
-    inputs: tuple[()] | tuple[Array, Array, Array] = ()  # query, key and value as the kernel was given them, if it was taken
+    inputs: (
+        tuple[()] | tuple[Array, Array, Array]
+    ) = ()  # query, key and value as the kernel was given them, if it was taken
     given_mask: Array | None = None
 
     def forward(self, query: Array, key: Array, value: Array, *bias: Array) -> Array:

@@ -34,7 +34,9 @@ class CudaNorm(OfTrailingAxes):
         rows = laid_out(g).reshape(self.rows.shape)
         dx, *sums = kernel(kernel_device(self.xp), rows, self.rows, *self.statistics, self.weight, wanted)
         totals = (total.reshape(self.normalized_shape) for total in sums if total is not None)
-        return (dx.reshape(g.shape), *totals)[: len(self.needs)] if wanted else (dx.reshape(g.shape), None, None)
+        return (
+            (dx.reshape(g.shape), *totals)[: len(self.needs)] if wanted else (dx.reshape(g.shape), None, None)
+        )
 
 
 @cuda("layer_norm")

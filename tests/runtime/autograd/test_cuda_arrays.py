@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.devices import assert_alike, label, on, strict_cuda, trained
+from helpers.devices import assert_alike, label, on, on_two_ranks, strict_cuda, trained
 from helpers.op_cases import CASES
 from helpers.op_cases.draw import Case, normal
 from ringleader.runtime import autograd as ag
-from ringleader.runtime.autograd.op import WRITTEN, to_host
-from ringleader.runtime.comm import spawn
-from ringleader.runtime.parallel import DataParallel
+from ringleader.runtime.autograd.devices import use_gpu
+from ringleader.runtime.autograd.op import WRITTEN, array_module, to_host
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,31 +56,6 @@ def test_the_stand_in_is_strict() -> None:
 def test_models_train_as_on_the_cpu(model: str, data: str, optimizer: str) -> None:
     mine, wanted = (trained(model, data, device, optimizer=optimizer) for device in ("cuda", "cpu"))
     assert_alike(mine, wanted, 1e-9)
-
-
-def on_two_ranks(device: str) -> tuple[list[float], list[Any]]:
-    """The losses and weights of rank 0 after some steps in which both ranks see half of each batch."""
-
-    def rank(world: Any) -> tuple[list[float], list[Any]]:
-        net = ag.Sequential(
-            ag.Linear(3, 4, generator=np.random.default_rng(world.rank), dtype=np.float64), ag.Tanh(),
-            ag.Linear(4, 2, generator=np.random.default_rng(world.rank), dtype=np.float64),
-        ).to(device)  # fmt: skip
-        parallel, optimizer, losses = (
-            DataParallel(net, world, bucket_bytes=0),
-            ag.SGD(net.parameters(), lr=0.1),
-            [],
-        )
-        for step in range(3):
-            x = ag.Tensor(np.random.default_rng([step, world.rank]).standard_normal((2, 3)), device=device)
-            parallel.zero_grad()
-            losses.append(
-                parallel.backward(ag.cross_entropy(parallel(x), np.array([0, 1]), reduction="sum") / 4)
-            )
-            optimizer.step()
-        return losses, list(net.state_dict().values())
-
-    return spawn(2, rank)[0]
 
 
 def test_gradients_of_a_device_are_reduced_through_the_host() -> None:
@@ -147,3 +121,11 @@ def test_mixed_precision_and_recomputation_on_the_device() -> None:
     np.testing.assert_allclose(
         losses("cuda"), losses("cpu"), rtol=1e-2
     )  # of 16 bits, whose sums differ in order
+
+
+def test_ranks_of_a_machine_take_its_gpus_in_turn() -> None:
+    used = array_module("cuda").cuda.used
+    used.clear()
+    for local_rank in range(3):
+        use_gpu(local_rank)
+    assert used == [0, 1, 0]
