@@ -23,8 +23,7 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 PIPE_CLOSED = 141  # as a shell says of a program that SIGPIPE ended
 LAST_WORDS = 1.0  # seconds that rank 0 gets to say what is wrong
-LATER = """not there yet: the transport nccl; kernels on a GPU. See
-CHANGELOG.md for what there is."""
+LATER = "not there yet: the transport nccl. See CHANGELOG.md for what there is."
 
 
 class Parser(argparse.ArgumentParser):

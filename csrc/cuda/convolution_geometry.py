@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ringleader.csrc.cuda.device import Array
@@ -39,6 +40,11 @@ class Geometry:
             if n * h * w >= LIMIT or c > GRID_LIMIT:
                 raise ValueError(f"{operator}: the {name} has {n * h * w} pixels and {c} channels; kernels take less "
                                  f"than {LIMIT} and at most {GRID_LIMIT}")  # fmt: skip
+        largest = max(prod(self.image[1:]), prod(self.grid[1:]), prod(self.filter))
+        if largest >= LIMIT:
+            raise ValueError(
+                f"{operator}: an image, or weight, has {largest} elements; kernels take less than {LIMIT}"
+            )
 
     def check_grid(self, operator: str, dy: Array) -> None:
         """ValueError: dy (N, O, P, Q) is not the grid."""

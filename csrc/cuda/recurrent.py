@@ -95,9 +95,9 @@ def forward(
     gates = outputs if is_rnn else xp.empty(inputs.shape, dtype)
     kept = None if is_rnn else xp.empty(outputs.shape, _compute(dtype))
     layer = Layer(cell, h_first, c_first, weights, lengths, reverse, bias is not None, outputs, gates, kept)
-    last = [h_first.copy()] + (
-        [] if c_first is None else [c_first.copy()]
-    )  # what sequences of length 0 end as
+    last = [
+        state.copy() for state in (h_first, c_first) if state is not None
+    ]  # how sequences of length 0 end
     chosen = choose(f"{cell}_forward", device.architecture, dtype, version, **layer.shape(device)).name
     if outputs.size == 0:
         return outputs, tuple(last), layer
@@ -181,9 +181,7 @@ def _weight_gradient(xp: Any, layer: Layer, dproducts: Array) -> Array:
     elif outputs.size:
         before[1:], before[0] = outputs[:-1], layer.h_first
     before = before.reshape(steps * sequences, hidden)
-    if (
-        xp is np and dtype.itemsize == 2
-    ):  # numpy multiplies no bfloat16; cuBLAS sums 16-bit numbers in float32, too
+    if xp is np and dtype.itemsize == 2:  # as cuBLAS, which sums 16-bit numbers in float32
         return (dproducts.astype(np.float32).T @ before.astype(np.float32)).astype(dtype)
     return dproducts.T @ before
 

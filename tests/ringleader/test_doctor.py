@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from ringleader.csrc.cuda import nvrtc
+from ringleader.csrc.cuda.bindings import CudaBindings
 
 from ringleader import __version__, doctor
 
@@ -114,3 +116,40 @@ def test_wrong_usage_is_one_line(arguments, environment, part):
     assert done.returncode == 2
     assert part in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_compiles_kernels_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(nvrtc, "nvrtc_version", lambda: "13.0")
+    monkeypatch.setattr(nvrtc, "binding", lambda: CudaBindings)
+    monkeypatch.setattr(nvrtc, "toolkit_headers", lambda: Path("/cuda/include"))
+    found = {f.name: f for f in doctor._kernels()}["nvrtc"]
+    assert (found.state, found.text) == ("ok", "13.0 by cuda.bindings, headers in /cuda/include")
+
+    def none():
+        raise nvrtc.NoCompiler("no NVRTC: pip install 'ringleader[kernels]'")
+
+    monkeypatch.setattr(nvrtc, "toolkit_headers", none)
+    found = {f.name: f for f in doctor._kernels()}["nvrtc"]
+    assert (found.state, found.remedies) == ("less", ("no NVRTC: pip install 'ringleader[kernels]'",))
+
+
+def test_what_runs_kernels_without_a_gpu():
+    emulator = findings(CXX="/no/compiler")["emulator"]
+    assert emulator["state"] == "less"
+    assert "the emulator compiles kernels with /no/compiler, and there is none" in emulator["remedies"][0]
+
+
+def test_a_gpu(monkeypatch):
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name)
+    monkeypatch.setattr(doctor, "LOOK_AT_GPU", "print('NVIDIA H200, 132 multiprocessors')")
+    (found,) = doctor._gpu()
+    assert (found.state, found.text) == ("ok", "NVIDIA H200, 132 multiprocessors")
+    refuse = (
+        "from ringleader.csrc.cuda.gpu import NoGpu; raise NoGpu('no GPU is visible: look at nvidia-smi')"
+    )
+    monkeypatch.setattr(doctor, "LOOK_AT_GPU", refuse)
+    (found,) = doctor._gpu()
+    assert (found.state, found.text) == ("less", "no GPU is visible: look at nvidia-smi")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    (found,) = doctor._gpu()
+    assert "pip install 'ringleader[cuda13]'" in found.remedies[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 from ringleader.csrc.cuda import attention
+from ringleader.csrc.cuda.attention_plans import MMA_PLANS
 from ringleader.csrc.cuda.versions import INSTANCES, VERSIONS
 from ringleader.csrc.emulate import EmulatedDevice
 
@@ -135,8 +136,12 @@ def formula(arrays, options, rounded=lambda x: x):
     group = heads // kv_heads
     key, value = np.repeat(key, group, axis=1), np.repeat(value, group, axis=1)
     counts, bias = visible((*query.shape[:3], key.shape[2]), **options)
-    turned = lambda x: x.swapaxes(-1, -2)  # noqa: E731
-    of_groups = lambda x: x.reshape(len(x), kv_heads, group, *x.shape[2:]).sum(2)  # noqa: E731
+
+    def turned(x):
+        return x.swapaxes(-1, -2)
+
+    def of_groups(x):
+        return x.reshape(len(x), kv_heads, group, *x.shape[2:]).sum(axis=2)
 
     scores = rounded(rounded(scale * rounded(query @ turned(key))) + bias)
     scores = np.where(counts, scores, -np.inf)
@@ -339,6 +344,11 @@ def test_mma_is_taken_where_it_fits(device):
     grads = attention.backward(device, moved(grad), query, key, value, out, logsumexp, scale=1.0)
     clear = attention.backward(device, grad, query, key, value, out, logsumexp, scale=1.0, version="clear")
     assert all(map(np.array_equal, grads, clear))  # a gradient that is not aligned
+
+
+def test_tiles_fit_the_smallest_shared_memory():
+    """99 KB a block on sm_86, sm_89 and sm_120."""
+    assert all(plan.shared <= 99 << 10 for plan in MMA_PLANS)
 
 
 def zeros(*shape, dtype=np.float32):

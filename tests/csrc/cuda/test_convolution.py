@@ -414,5 +414,8 @@ def test_more_pixels_than_kernels_count_are_refused(device):
     huge = np.broadcast_to(np.float32(0), (2**16, 1, 2**8, 2**8))
     with pytest.raises(ValueError, match="the image has 4294967296 pixels"):
         convolution.forward(device, huge, np.zeros((1, 1, 1, 1), np.float32))
+    wide = np.broadcast_to(np.float32(0), (1, 2**15, 2**8, 2**8))
+    with pytest.raises(ValueError, match="an image, or weight, has 2147483648 elements"):
+        convolution.forward(device, wide, np.broadcast_to(np.float32(0), (1, 2**15, 1, 1)))
     with pytest.raises(ValueError, match="dy has 4294967296 pixels"):
         convolution.backward_bias(device, huge)
