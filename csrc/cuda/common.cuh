@@ -189,18 +189,26 @@ __device__ __forceinline__ unsigned poll(const unsigned* address) {
 }
 #endif
 
-// All threads of all blocks wait here; what any wrote to global memory before it, all read after it (not through __ldg).
-// *counter is 0 before the launch and used by nothing else.
-__device__ __forceinline__ void grid_barrier(unsigned* counter) {
+// grid_barrier in two halves, for work between them that waits for no other block. All threads call both; what arrive
+// returns is what wait takes.
+__device__ __forceinline__ unsigned grid_arrive(unsigned* counter) {
   __syncthreads();
+  if (threadIdx.x != 0 || threadIdx.y != 0 || threadIdx.z != 0) return 0;
+  const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
+  __threadfence();
+  const unsigned ticket = atomicAdd(counter, 1u);
+  return (ticket / blocks + 1) * blocks;
+}
+
+__device__ __forceinline__ void grid_wait(const unsigned* counter, unsigned wanted) {
   if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
-    const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
-    __threadfence();
-    const unsigned ticket = atomicAdd(counter, 1u);
-    const unsigned wanted = (ticket / blocks + 1) * blocks;
     while (poll(counter) < wanted) {
     }
     __threadfence();
   }
   __syncthreads();
 }
+
+// All threads of all blocks wait here; what any wrote to global memory before it, all read after it (not through __ldg).
+// *counter is 0 before the launch and used by nothing else.
+__device__ __forceinline__ void grid_barrier(unsigned* counter) { grid_wait(counter, grid_arrive(counter)); }

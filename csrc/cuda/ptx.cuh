@@ -102,3 +102,18 @@ __device__ __forceinline__ uint32_t to_tf32(float value) {
 }
 
 #endif
+
+// load_pack from L2: what other blocks wrote before a grid barrier, of which this multiprocessor's L1 may hold an old copy.
+template <typename T>
+__device__ __forceinline__ Pack<T> load_pack_l2(const T* from) {
+#ifdef RINGLEADER_EMULATE
+  return load_pack(from);
+#else
+  uint4 bits;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
+               : "l"(from)
+               : "memory");
+  return reinterpret_cast<const Pack<T>&>(bits);
+#endif
+}

@@ -9,28 +9,26 @@ An operator's module registers its versions, best first:
     )
 
 ``choose("attention_forward", architecture, dtype, head=64)`` is the first that is there for the architecture and the
-dtype and fits the shape. What is compiled for it is listed as ``Instance``s.
+dtype and fits the shape. What is compiled for it is listed as ``Instance``s. How to call its launcher on random inputs,
+for the commands that run, check and profile kernels, is told by an example:
+
+    @example("softmax_forward", shape="ROWS,COLUMNS", default=(5, 300))
+    def softmax_example(device: Device, draw: Draw, version: str | None, rows: int, columns: int) -> Array:
+        return softmax_forward(device, draw(rows, columns), version=version)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from ringleader.csrc.cuda.device import Array, Device
 
 ALL = ("float16", "bfloat16", "float32", "float64")
-ARCHITECTURES = (
-    "75",
-    "80",
-    "86",
-    "89",
-    "90",
-    "90a",
-    "100",
-    "120",
-)  # that kernels are compiled for and checked
+# that kernels are compiled for and checked
+ARCHITECTURES = ("75", "80", "86", "89", "90", "90a", "100", "120")
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,54 @@ class Instance:
     only: str = ""
     production: bool = True
 
+    def claims(self, architecture: str) -> bool:
+        """That it compiles for one of ``ARCHITECTURES``."""
+        return int(architecture.rstrip("af")) >= self.least and self.only in ("", architecture)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random inputs of an example, on its device: the same numbers for the same seed, whatever the dtype.
+
+    dtype: of the floating-point arrays. rounded: the dtype to whose values they are rounded before, so that a float64
+    run gets exactly the inputs of the bfloat16 run that it is compared with.
+    """
+
+    device: Device
+    generator: np.random.Generator
+    dtype: Any
+    rounded: Any = None
+
+    def __call__(self, *shape: int, scale: float = 1.0) -> Array:
+        """Normally distributed with that standard deviation."""
+        values = self.generator.standard_normal(shape) * scale
+        return self.device.xp.asarray(values.astype(self.rounded or self.dtype).astype(self.dtype))
+
+    def integers(self, low: int, high: int, *shape: int, dtype: Any = np.int32) -> Array:
+        """From low to high - 1."""
+        return self.device.xp.asarray(self.generator.integers(low, high, shape).astype(dtype))
+
+
+@dataclass(frozen=True)
+class Example:
+    """run(device, draw, version, *shape): call an operator's launcher and return its array or arrays."""
+
+    operator: str  # a key of VERSIONS
+    shape: tuple[str, ...]  # names of the extents, as in the formula: N, H, T, D
+    default: tuple[int, ...]  # small, and no multiple of a tile
+    run: Callable[..., Array | tuple[Array, ...]] = field(repr=False)
+
+    @property
+    def module(self) -> str:
+        """The operator's module: "attention"."""
+        return self.run.__module__.rpartition(".")[2]
+
+
+Run = TypeVar("Run", bound=Callable[..., Any])
 
 VERSIONS: dict[str, list[Version]] = {}  # operator -> versions, best first
 INSTANCES: list[Instance] = []
+EXAMPLES: dict[str, Example] = {}  # by operator
 
 
 def versions(*given: Version) -> tuple[Version, ...]:
@@ -72,6 +115,19 @@ def instances(*given: Instance) -> tuple[Instance, ...]:
     """Register kernels to compile."""
     INSTANCES.extend(given)
     return given
+
+
+def example(operator: str, shape: str, default: tuple[int, ...]) -> Callable[[Run], Run]:
+    """Register the decorated function as the operator's example; see ``Example``."""
+    names = tuple(shape.split(","))
+    if len(names) != len(default):
+        raise ValueError(f"{operator}: shape {shape} has {len(names)} extents, its default {len(default)}")
+
+    def register(run: Run) -> Run:
+        EXAMPLES[operator] = Example(operator, names, default, run)
+        return run
+
+    return register
 
 
 def choose(operator: str, architecture: int, dtype: Any, version: str | None = None, **shape: Any) -> Version:
