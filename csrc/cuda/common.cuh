@@ -49,6 +49,8 @@ __device__ __forceinline__ __nv_bfloat16 from_compute<__nv_bfloat16>(float value
 
 template <typename T>
 constexpr T INFINITY_OF = T(__builtin_bit_cast(float, 0x7f800000));  // of a compute type: float or double
+template <typename T>
+constexpr T NAN_OF = T(__builtin_bit_cast(float, 0x7fffffff));
 
 // Two numbers in one register, as mma and ldmatrix have them: the first in the lower half. T: __half or __nv_bfloat16.
 template <typename T>
@@ -123,6 +125,15 @@ RINGLEADER_UNARY(abs_, fabsf, fabs)
 
 __device__ __forceinline__ float fma_(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double fma_(double a, double b, double c) { return fma(a, b, c); }
+
+// a b, rounded: a compiler never makes one fma of it and of a sum, as it may of a * b + c.
+#ifdef RINGLEADER_EMULATE
+__device__ __forceinline__ float mul_(float a, float b) { return a * b; }  // compiled with -ffp-contract=off
+__device__ __forceinline__ double mul_(double a, double b) { return a * b; }
+#else
+__device__ __forceinline__ float mul_(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double mul_(double a, double b) { return __dmul_rn(a, b); }
+#endif
 
 // The larger one, not NaN if only one is; the same for min_.
 __device__ __forceinline__ float max_(float a, float b) { return fmaxf(a, b); }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
+import numpy as np
 from ringleader.csrc.cuda.device import C_TYPES, Array, Device, ceil_div
 from ringleader.csrc.cuda.versions import ALL, Instance
 
@@ -26,6 +27,11 @@ def address(array: Array) -> int:
 def aligned(*arrays: Array | None) -> bool:
     """Whether all of them begin at multiples of 16 bytes, as loads of packs need it."""
     return all(array is None or address(array) % 16 == 0 for array in arrays)
+
+
+def compute_dtype(dtype: Any) -> Any:
+    """Of the arithmetic on arrays of the dtype: float32 for 16 bits, else the dtype."""
+    return np.dtype(np.float32) if dtype.itemsize == 2 else np.dtype(dtype)
 
 
 def check_array(name: str, argument: str, array: Array, like: Array | None = None) -> None:
@@ -79,7 +85,7 @@ def register_grid(device: Device, rows: int, threads: int) -> tuple[int, int]:
 
 
 def row_instances(file: str, kernels: str, suffixes: tuple[str, ...] = ("",)) -> Iterator[Instance]:
-    """Of kernels whose versions are named KERNEL (clear), KERNEL_registers and KERNEL_online, for all dtypes.
+    """Of kernels whose versions are named KERNEL (clear), KERNEL_registers and KERNEL_long, for all dtypes.
 
     kernels: their names, separated by spaces. suffixes: what follows in the angle brackets (", true").
     float64 is for gradient checks.
@@ -89,7 +95,7 @@ def row_instances(file: str, kernels: str, suffixes: tuple[str, ...] = ("",)) ->
             for suffix in suffixes:
                 for version in (
                     "",
-                    "_online",
+                    "_long",
                     *(f"_registers/{threads}, {packs}" for threads, packs in LAYOUTS),
                 ):
                     name, _, numbers = version.partition("/")

@@ -116,14 +116,14 @@ __global__ void __launch_bounds__(BLOCK_OF<THREADS>)
   }
 }
 
-// --- online: rows too long for registers ----------------------------------------------------------------------------------
+// --- long: rows too long for registers ----------------------------------------------------------------------------------
 // The maximum and the sum in one pass (Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018); the second
 // pass mostly reads from the L2 cache. Rows may have any length. Not yet measured.
 
 constexpr int LONG_BLOCK = 512;
 
 template <typename T, bool LOG = false>
-__global__ void __launch_bounds__(LONG_BLOCK) softmax_forward_online(const T* x, T* y, int columns) {
+__global__ void __launch_bounds__(LONG_BLOCK) softmax_forward_long(const T* x, T* y, int columns) {
   using C = Compute<T>;
   const T* from = x + size_t(blockIdx.x) * columns;
   T* to = y + size_t(blockIdx.x) * columns;
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(LONG_BLOCK) softmax_forward_online(const T* x,
 }
 
 template <typename T, bool LOG = false>
-__global__ void __launch_bounds__(LONG_BLOCK) softmax_backward_online(const T* g, const T* y, T* dx, int columns) {
+__global__ void __launch_bounds__(LONG_BLOCK) softmax_backward_long(const T* g, const T* y, T* dx, int columns) {
   using C = Compute<T>;
   const size_t start = size_t(blockIdx.x) * columns;
   const T *slopes = g + start, *outs = y + start;

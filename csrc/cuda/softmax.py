@@ -1,6 +1,6 @@
 """Softmax and its logarithm along the last axis, forward and backward (softmax.cu).
 
-The versions, best first: ``registers``, up to 32 KB a row, which is a multiple of 16 bytes; ``online``, rows of any length
+The versions, best first: ``registers``, up to 32 KB a row, which is a multiple of 16 bytes; ``long``, rows of any length
 in aligned arrays; ``clear``, all.
 """
 
@@ -19,7 +19,7 @@ from ringleader.csrc.cuda.rows import (
     row_instances,
     shape_of,
 )
-from ringleader.csrc.cuda.versions import Version, choose, instances, versions
+from ringleader.csrc.cuda.versions import Draw, Version, choose, example, instances, versions
 
 FILE = "softmax.cu"
 
@@ -29,7 +29,7 @@ VERSIONS = versions(
         for operator in ("softmax_forward", "softmax_backward")
         for version in (
             Version(operator, "registers", fits=fits_registers),
-            Version(operator, "online", fits=fits_walk),
+            Version(operator, "long", fits=fits_walk),
             Version(operator, "clear"),
         )
     )
@@ -96,5 +96,16 @@ def _launch(
         expression = f"{operator}_registers<{dtype}, {threads}, {packs}, {flag}>"
         device.launch(FILE, expression, grid, block, [*arrays, np.int64(rows), np.int32(columns)])
     else:
-        suffix, block = ("_online", LONG_BLOCK) if chosen == "online" else ("", CLEAR_BLOCK)
+        suffix, block = ("_long", LONG_BLOCK) if chosen == "long" else ("", CLEAR_BLOCK)
         device.launch(FILE, f"{operator}{suffix}<{dtype}, {flag}>", rows, block, [*arrays, np.int32(columns)])
+
+
+@example("softmax_forward", shape="ROWS,COLUMNS", default=(5, 300))
+def forward_example(device: Device, draw: Draw, version: str | None, rows: int, columns: int) -> Array:
+    return softmax(device, draw(rows, columns), version=version)
+
+
+@example("softmax_backward", shape="ROWS,COLUMNS", default=(5, 300))
+def backward_example(device: Device, draw: Draw, version: str | None, rows: int, columns: int) -> Array:
+    y = softmax(device, draw(rows, columns))
+    return softmax_backward(device, draw(rows, columns), y, version=version)
