@@ -12,6 +12,8 @@ from typing import Any
 from ringleader.bench.gpu.place import Place
 from ringleader.bench.gpu.timing import Clock, Contestant, interleaved, seconds
 from ringleader.bench.gpu.trial import copying
+from ringleader.csrc.cuda.gpu import Gpu
+from ringleader.csrc.cuda.nvrtc import nvrtc_version
 
 CYCLES = 2e9  # a second, of any card at most: held a little too long is right, too short is not
 LARGE = 1 << 30  # bytes that a copy reads and writes to tell its rate
@@ -43,9 +45,8 @@ class EventClock:
 def open_card() -> tuple[Place, Clock]:
     """The first visible card. Its errors are those of PyTorch and CuPy: ``missing`` asks before."""
     torch = importlib.import_module("torch")
-    from ringleader.csrc.cuda.gpu import Gpu
-
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, on both sides
     properties = torch.cuda.get_device_properties(0)
     return Place(torch, Gpu(), "cuda", properties.L2_cache_size), EventClock(torch)
 
@@ -71,8 +72,7 @@ def about(place: Place, rate: float) -> dict[str, str]:
         f"a copy reads and writes {rate / 1e9:,.0f} GB/s",
         "driver": driver(),
         "PyTorch": f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
-        "ringleader": f"CuPy {cupy.__version__}, NVRTC {'.'.join(map(str, cupy.cuda.nvrtc.getVersion()))}, "
-        f"Python {platform.python_version()}",
+        "ringleader": f"CuPy {cupy.__version__}, NVRTC {nvrtc_version()}, Python {platform.python_version()}",
     }
 
 

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
+from ringleader.csrc.cuda.gpu import Gpu, NoGpu
+from ringleader.csrc.cuda.nvrtc import NoCompiler
 
 Tensor = Any  # PyTorch's: an extra, so never imported here
 TORCH = "pip install torch: a build for CUDA, as pytorch.org/get-started says"
-CUPY = "pip install 'ringleader[cuda13]', or 'ringleader[cuda12]' with a driver older than 580"
-BFLOAT16 = "pip install ml_dtypes; bfloat16 also needs CuPy 14 and numpy 2.1.2"
+BFLOAT16 = "bfloat16 needs CuPy 14, numpy 2.1.2 and ml_dtypes: pip install -U 'ringleader[cuda13]' ml_dtypes"
 
 
 def missing() -> list[str]:
     """What stands in the way of measuring here, each with its remedy."""
     found = []
     try:
-        torch = importlib.import_module("torch")
-        if torch.version.cuda is None:
-            found.append(f"PyTorch {torch.__version__} is built without CUDA. {TORCH}")
-        elif not torch.cuda.is_available():
-            found.append("PyTorch finds no NVIDIA GPU: nvidia-smi must list one (a card, and its driver)")
-    except ImportError:
-        found.append(f"PyTorch, the peer, is not installed. {TORCH}")
-    try:
+        Gpu()
+    except (NoGpu, NoCompiler) as error:
+        found.append(str(error))
+    else:
         cupy = importlib.import_module("cupy")
-        if int(cupy.__version__.split(".")[0]) < 14:
-            found.append(f"CuPy {cupy.__version__} has no bfloat16. {CUPY}")
-    except ImportError as error:
-        found.append(f"CuPy, which launches our kernels, cannot be imported ({error}). {CUPY}")
-    try:
-        importlib.import_module("ml_dtypes")
-    except ImportError:
-        found.append(f"ml_dtypes is not installed. {BFLOAT16}")
+        if int(cupy.__version__.split(".")[0]) < 14 or importlib.util.find_spec("ml_dtypes") is None:
+            found.append(f"CuPy is {cupy.__version__}; {BFLOAT16}")
+    if importlib.util.find_spec("torch") is None:
+        return [*found, f"PyTorch, the peer, is not installed: {TORCH}"]
+    torch = importlib.import_module("torch")
+    if torch.version.cuda is None:
+        found.append(f"PyTorch {torch.__version__} is built without CUDA: {TORCH}")
+    elif not torch.cuda.is_available():
+        found.append(
+            f"PyTorch {torch.__version__}, for CUDA {torch.version.cuda}, finds no GPU: look at nvidia-smi"
+        )
     return found
 
 
