@@ -52,7 +52,7 @@ class Case:
         self.cell, self.reverse, self.dtype = cell, reverse, np.dtype(dtype)
         self.of = {name: draw.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
         self.of["weights"] = (self.of["weights"].astype(float) / max(h, 1) ** 0.5).astype(dtype)
-        self.lengths = draw.integers(0, t + 1, n) if short else None
+        self.lengths = np.array([0, t, *draw.integers(0, t + 1, n - 2)]) if short else None
         self.d = {
             name: draw.standard_normal(shape).astype(dtype)
             for name, shape in {"outputs": (t, n, h), "h_last": (n, h), "c_last": (n, h)}.items()
@@ -92,7 +92,8 @@ class Case:
 
 
 def device(**options: Any) -> Any:
-    return EmulatedDevice(**options)
+    """With 20 multiprocessors persistent versions must keep more than the fewest rows where H = 130."""
+    return EmulatedDevice(**{"multiprocessors": 20, **options})
 
 
 def norm(x: Any) -> float:
@@ -126,8 +127,6 @@ def test_float64_is_exact(cell: str, version: str, shape: tuple[int, int, int]) 
 @pytest.mark.parametrize(("short", "reverse"), ORDERS[1:])
 def test_lengths_and_reverse(cell: str, version: str, short: bool, reverse: bool) -> None:
     case = Case(cell, 5, 18, 6, np.float64, short, reverse)
-    if short:
-        assert {0, 5} <= set(case.all_lengths)
     for got, expected in zip(case.run(device(), version), case.expected()):
         for name, value in got.items():
             np.testing.assert_allclose(value, expected[name], rtol=1e-10, atol=1e-11, err_msg=name)
@@ -155,7 +154,7 @@ def test_gradients_are_those_of_the_forward_kernels(cell: str, version: str) -> 
     [(name, dtype) for name in NAMES for dtype in DTYPES[name] if dtype != "float64"],
 )
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("shape", [(7, 3, 48), (5, 17, 32), (3, 1, 1), (3, 9, 130)])
+@pytest.mark.parametrize("shape", [(7, 3, 48), (5, 17, 32), (3, 3, 5), (3, 9, 130)])
 def test_low_precision_is_as_good_as_plain(
     cell: str, version: str, dtype: str, shape: tuple[int, int, int]
 ) -> None:
@@ -252,8 +251,7 @@ def test_what_is_too_large_has_no_plan() -> None:
 
 
 def test_a_persistent_version_that_does_not_fit_is_refused_and_the_clear_one_taken() -> None:
-    small = device()
-    small.multiprocessors = 1
+    small = device(multiprocessors=1)
     case = Case("lstm", 2, 2, 40, np.float64)
     with pytest.raises(ValueError, match="persistent_fma does not take cell lstm"):
         case.run(small, "persistent_fma")
