@@ -15,15 +15,15 @@ from ringleader.bench.gpu.timing import Timing, seconds
 METHOD = """## CUDA kernels
 
 On one card, in one run: ours, launched through CuPy, and PyTorch's, on the same tensors. Before a case is timed, each side's
-results are held to PyTorch's in float64: their error may be at most twice that of PyTorch's plain ops in the case's own
-precision. Then the sides are timed in turn, in every other repeat backwards. A measurement is a row of calls between two
-events of the device (about 20 ms), queued while the device is held busy, so that Python's part does not count; what the
-host takes to queue a call of ours is the column *host*. Calls go round through sets of inputs, results among them, that
-are together twice the second-level cache, so that they find nothing in it. Times are medians over the repeats. *ratio*:
-how many times as fast as the fastest peer, as the median (least ... largest) of the repeats' ratios. *roofline*: the share
-of what the card's data sheet allows (bench/gpu/cards.py), given the operations and the bytes that the operator needs at
-least. *copy*: the share of the rate of a copy that reads and writes as many bytes, measured beside it. *error*: ours, of
-what is allowed. What was not run on a GPU is "not yet measured"; no number here is an estimate."""
+results are held to PyTorch's in float64: the largest error over the largest number may be twice that of PyTorch's plain
+ops in the case's own precision. Then the sides are timed in turn, in every other repeat backwards. A measurement is a row
+of calls between two events of the device (about 20 ms), queued while the device is held busy, so that Python's part does
+not count; what the host takes to queue a call of ours is the column *host*. Calls go round through sets of inputs, and
+results, that are together twice the second-level cache, so that they find nothing in it. Times are medians over the
+repeats. *ratio*: how many times as fast as the fastest peer, as the median (least ... largest) of the repeats' ratios.
+*roofline*: the share of what the card's data sheet allows (bench/gpu/cards.py), given the operations and bytes that the
+operator needs at least. *copy*: the share of the rate of a copy that reads and writes as many bytes, measured beside it.
+*error*: ours, of what is allowed. What was not run on a GPU is "not yet measured"; no number here is an estimate."""
 
 ABOUT = {
     "attention": """Scaled dot-product attention in bfloat16: 16,384 tokens in sequences of T, 2,048 channels in heads of d, as

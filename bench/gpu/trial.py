@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from ringleader.bench.gpu.case import COPY, OURS, WHOLE, Call, Case, Result, Work
 from ringleader.bench.gpu.place import Place, Tensor
 from ringleader.bench.gpu.timing import Clock, Contestant, interleaved, sets_needed
@@ -16,7 +17,9 @@ from ringleader.csrc.cuda.versions import VERSIONS
 WORSE = 2  # times the error of plain PyTorch in the same precision that a result may have, as in FlashAttention's tests
 
 Make = Callable[..., Call]
-Wanted = tuple[Sequence[Tensor], Sequence[Tensor]]  # in float64, and in the case's precision
+Wanted = tuple[
+    Sequence[Tensor], Sequence[Tensor], float
+]  # in float64, in the case's precision, its unit roundoff
 
 
 def measured(case: Case, place: Place, clock: Clock, repeats: int, every: bool = False) -> Result:
@@ -67,7 +70,8 @@ def launches(work: Work, place: Place, version: str | None) -> list[tuple[Any, .
     recorder = Recorder(place.device)
     call = work.ours(recorder, version, *_copies(work))
     recorder.launches.clear()  # of what the call needs before, as a gradient needs results
-    call()
+    with np.errstate(all="ignore"):  # numpy's work on results that nobody has computed
+        call()
     return recorder.launches
 
 
@@ -103,19 +107,22 @@ def trial(make: Make, work: Work, wanted: Wanted | None, place: Place) -> tuple[
     return share, "" if share <= 1 else f"wrong: {share:.2g} times the error that is allowed"
 
 
-def error_share(got: Sequence[Tensor], exact: Sequence[Tensor], low: Sequence[Tensor]) -> float:
-    """The largest error of any result, of what is allowed: WORSE times the error of ``low``. Infinite if it is not a
-    number. ValueError: another shape."""
-    worst = 0.0
-    for result, true, plain in zip(got, exact, low, strict=True):
+def error_share(got: Sequence[Tensor], exact: Sequence[Tensor], low: Sequence[Tensor], unit: float) -> float:
+    """The largest relative error, of what is allowed: WORSE times that of ``low``, which is at least the unit roundoff.
+    Infinite if it is not a number. ValueError: a result has another shape."""
+    for result, true in zip(got, exact, strict=True):
         if result.shape != true.shape:
             raise ValueError(f"the result is {tuple(result.shape)}, it must be {tuple(true.shape)}")
-        error = float((result - true).abs().max())
-        allowed = WORSE * float((plain - true).abs().max())
-        if math.isnan(error) or (error > 0 and allowed == 0):
-            return math.inf
-        worst = max(worst, error / allowed if allowed else 0.0)
-    return worst
+    return relative_error(got, exact) / (WORSE * max(unit, relative_error(low, exact)))
+
+
+def relative_error(got: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    """The largest error of each result over its largest number; of that, the largest of all results."""
+    errors = [
+        float((result - true).abs().max()) / (float(true.abs().max()) or 1.0)
+        for result, true in zip(got, exact, strict=True)
+    ]
+    return math.inf if any(map(math.isnan, errors)) else max(errors)
 
 
 def contestants(case: Case, work: Work, sides: Mapping[str, Make], place: Place) -> list[Contestant]:
@@ -149,7 +156,7 @@ def _wanted(work: Work, case: Case, place: Place) -> Wanted | None:
     exact, low = (
         _doubles(work.plain(place.dtype(dtype), *_copies(work))) for dtype in ("float64", case.dtype)
     )
-    return exact, low
+    return exact, low, place.torch.finfo(place.dtype(case.dtype)).eps / 2
 
 
 def _doubles(tensors: Sequence[Tensor]) -> list[Tensor]:
