@@ -41,7 +41,8 @@ class Gpu(Device):
         self.most_shared = attributes["MaxSharedMemoryPerBlockOptin"]  # bytes a block, static ones included
         self._functions: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, tuple[Cubin, Any]] = {}  # by file, of all its registered kernels
-        self._allowed: dict[tuple[str, str], int] = {}  # bytes of dynamic shared memory
+        self._static: dict[tuple[str, str], int] = {}  # bytes of static shared memory
+        self._allowed: dict[tuple[str, str], int] = {}  # and of dynamic shared memory, so far
         self._lock = threading.Lock()  # ranks may be threads
 
     def launch(
@@ -58,13 +59,14 @@ class Gpu(Device):
     def _function(self, file: str, expression: str, shared: int) -> Any:
         """CuPy's, that may use so many bytes of dynamic shared memory."""
         key = (file, expression)
-        if key in self._functions and shared <= self._allowed[key]:
+        if shared <= self._allowed.get(key, -1):
             return self._functions[key]
         with self._lock:
             if key not in self._functions:
                 cubin, module = self._module(file, expression)
                 self._functions[key] = module.get_function(cubin.names[expression])
-                self._allowed[key] = USUAL_SHARED - cubin.resources[expression].shared
+                self._static[key] = cubin.resources[expression].shared
+                self._allowed[key] = USUAL_SHARED - self._static[key]
             if shared > self._allowed[key]:
                 self._allow(key, shared)
             return self._functions[key]
@@ -87,9 +89,10 @@ class Gpu(Device):
         return module
 
     def _allow(self, key: tuple[str, str], shared: int) -> None:
-        if shared > self.most_shared:
+        most = self.most_shared - self._static[key]
+        if shared > most:
             raise ValueError(
-                f"{key[1]} wants {shared:,} bytes of shared memory, a block on {self.name} can have {self.most_shared:,}"
+                f"{key[1]} wants {shared:,} bytes of dynamic shared memory; on {self.name} it can have {most:,}"
             )
         self.xp.cuda.driver.funcSetAttribute(self._functions[key].ptr, DYNAMIC_SHARED_SIZE, shared)
         self._allowed[key] = shared

@@ -19,7 +19,9 @@ for the commands that run, check and profile kernels, is told by an example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -97,11 +99,20 @@ class Example:
         return self.run.__module__.rpartition(".")[2]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What ``choose`` took, and why it did not take the better ones, by their names."""
+
+    version: Version
+    refused: Mapping[str, str]
+
+
 Run = TypeVar("Run", bound=Callable[..., Any])
 
 VERSIONS: dict[str, list[Version]] = {}  # operator -> versions, best first
 INSTANCES: list[Instance] = []
 EXAMPLES: dict[str, Example] = {}  # by operator
+_recorded: ContextVar[list[Choice] | None] = ContextVar("choices", default=None)
 
 
 def versions(*given: Version) -> tuple[Version, ...]:
@@ -134,18 +145,31 @@ def choose(operator: str, architecture: int, dtype: Any, version: str | None = N
     """The best version for these, or the one named. ValueError: there is none, or that one does not fit; says why."""
     if operator not in VERSIONS:
         raise ValueError(f"unknown operator {operator!r}; known: {', '.join(sorted(VERSIONS))}")
-    refused = []
+    refused: dict[str, str] = {}
     for candidate in VERSIONS[operator]:
         if version is not None and candidate.name != version:
             continue
         why = unfit(candidate, architecture, np.dtype(dtype).name, shape)
         if not why:
+            if (record := _recorded.get()) is not None:
+                record.append(Choice(candidate, refused))
             return candidate
-        refused.append(f"{candidate.name} {why}")
+        refused[candidate.name] = why
     if not refused:
         names = ", ".join(candidate.name for candidate in VERSIONS[operator])
         raise ValueError(f"{operator} has no version {version!r}; it has: {names}")
-    raise ValueError(f"{operator}: no version for this: {'; '.join(refused)}")
+    raise ValueError(f"{operator}: no version for this: {'; '.join(map(' '.join, refused.items()))}")
+
+
+@contextmanager
+def choices() -> Iterator[list[Choice]]:
+    """Records what ``choose`` takes in this thread."""
+    record: list[Choice] = []
+    before = _recorded.set(record)
+    try:
+        yield record
+    finally:
+        _recorded.reset(before)
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:
