@@ -127,13 +127,8 @@ __device__ __forceinline__ float fma_(float a, float b, float c) { return fmaf(a
 __device__ __forceinline__ double fma_(double a, double b, double c) { return fma(a, b, c); }
 
 // a b, rounded: a compiler never makes one fma of it and of a sum, as it may of a * b + c.
-#ifdef RINGLEADER_EMULATE
-__device__ __forceinline__ float mul_(float a, float b) { return a * b; }  // compiled with -ffp-contract=off
-__device__ __forceinline__ double mul_(double a, double b) { return a * b; }
-#else
 __device__ __forceinline__ float mul_(float a, float b) { return __fmul_rn(a, b); }
 __device__ __forceinline__ double mul_(double a, double b) { return __dmul_rn(a, b); }
-#endif
 
 // The larger one, not NaN if only one is; the same for min_.
 __device__ __forceinline__ float max_(float a, float b) { return fmaxf(a, b); }

@@ -20,8 +20,7 @@ BLOCKS = 32  # blocks of several rows launched for a multiprocessor at most: the
 
 def address(array: Array) -> int:
     """Of the first element, in the memory of the array's device."""
-    pointer = getattr(array.data, "ptr", None)  # CuPy's
-    return int(array.ctypes.data if pointer is None else pointer)
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
 def aligned(*arrays: Array | None) -> bool:

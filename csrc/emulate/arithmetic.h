@@ -67,7 +67,17 @@ inline float __fsqrt_rn(float x) { return sqrtf(x); }
 inline float __frsqrt_rn(float x) { return 1.0f / sqrtf(x); }
 inline float __fmaf_rn(float x, float y, float z) { return fmaf(x, y, z); }
 inline float __fadd_rn(float x, float y) { return x + y; }
-inline float __fmul_rn(float x, float y) { return x * y; }
+// A product that no compiler makes part of an fma, as on a GPU: past the empty instruction it is a number like any other.
+inline float __fmul_rn(float x, float y) {
+  float product = x * y;
+  asm("" : "+x"(product));
+  return product;
+}
+inline double __dmul_rn(double x, double y) {
+  double product = x * y;
+  asm("" : "+x"(product));
+  return product;
+}
 inline float __fdiv_rn(float x, float y) { return x / y; }
 inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 
