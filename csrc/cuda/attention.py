@@ -78,10 +78,10 @@ def _fits_mma(shape: Any) -> bool:
     return bool(shape["head"] % 8 == 0 and shape["value_head"] % 8 == 0 and shape["aligned"])
 
 
-def _mma_expression(kernel: str, dtype: Any, head: int, masked: bool) -> str:
+def _mma_expression(kernel: str, dtype: str, head: int, masked: bool) -> str:
     tiles = TILES[kernel][head][masked]
     numbers = [head, tiles.high, tiles.across, tiles.warps, *([tiles.split] if kernel == "backward_key" else [])]
-    return f"attention_{kernel}_mma<{c_type(dtype)}, {', '.join(map(str, numbers))}, {str(masked).lower()}>"
+    return f"attention_{kernel}_mma<{C_TYPES[dtype]}, {', '.join(map(str, numbers))}, {str(masked).lower()}>"
 
 
 VERSIONS = versions(
@@ -96,7 +96,7 @@ VERSIONS = versions(
 )
 INSTANCES = instances(
     *(
-        Instance(MMA_FILES[kernel], _mma_expression(kernel, np.dtype(dtype), head, masked), least=80)
+        Instance(MMA_FILES[kernel], _mma_expression(kernel, dtype, head, masked), least=80)
         for kernel, by_head in TILES.items()
         for head in by_head
         for dtype in ("float16", "bfloat16")
@@ -303,7 +303,7 @@ class _Problem:
             head = next(head for head in TILES[kernel] if head >= size)
             masked = self.mask is not None or self.scale <= 0  # a scale folded in must not turn the order of scores
             tiles = TILES[kernel][head][masked]
-            file, expression = MMA_FILES[kernel], _mma_expression(kernel, self.query.dtype, head, masked)
+            file, expression = MMA_FILES[kernel], _mma_expression(kernel, self.query.dtype.name, head, masked)
             height, threads = tiles.rows, tiles.threads
             resident, streamed = (1, 2) if kernel == "forward" else (2, 4)
             shared = 2 * (resident * height + streamed * tiles.across) * (head + 8)

@@ -8,7 +8,6 @@
 constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 
 template <typename T, int HEAD> struct Mma {
-    static constexpr int UNROLL = HEAD < 128 ? HEAD / 16 : 2; // all of it needs more registers than there are
     static constexpr int PITCH = HEAD + 8; // of tiles: 8 rows of 16 bytes, as ldmatrix reads them, lie in all 32 banks
 
     // tile (ROWS, HEAD) <- rows (rows, columns), by a block of THREADS; nothing has arrived until it is waited for.
@@ -33,7 +32,7 @@ template <typename T, int HEAD> struct Mma {
         const int lane = threadIdx.x % 32;
         a += lane % 16 * PITCH + lane / 16 * 8;
         b += (lane / 16 * 8 + lane % 8) * PITCH + lane / 8 % 2 * 8;
-#pragma unroll UNROLL
+#pragma unroll 2 // all of it needs more registers than there are
         for (int k = 0; k < HEAD / 16; ++k) {
             uint32_t left[M][4];
 #pragma unroll

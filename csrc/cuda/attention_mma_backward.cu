@@ -13,7 +13,7 @@ __device__ inline float level_of(const float* logsumexp, int query, int queries)
 // dq, a block a tile of 16 M WARPS queries, as in forward. Keys and values are each used in two products or at once,
 // so that two tiles of both take turns: one is multiplied, the other comes.
 template <typename T, int HEAD, int M, int KEYS, int WARPS, bool MASKED>
-__global__ void __launch_bounds__(WARPS * 32)
+__global__ void __launch_bounds__(WARPS * 32, 8 / WARPS)
     attention_backward_query_mma(T* dq, const T* grad, const float* logsumexp, const float* delta,
                                  long long grad_batch, long long grad_head, long long grad_row, PROBLEM) {
     using Tile = Mma<T, HEAD>;
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(WARPS * 32)
 // across. Queries and dout stream past in two tiles each, of all heads that read the keys. SPLIT warps share 16 M keys:
 // each forms all their weights, and sums a part of the columns, where a warp has too few registers for all.
 template <typename T, int HEAD, int M, int QUERIES, int WARPS, int SPLIT, bool MASKED>
-__global__ void __launch_bounds__(WARPS * 32)
+__global__ void __launch_bounds__(WARPS * 32, 8 / WARPS)
     attention_backward_key_mma(T* dk, T* dv, const T* grad, const float* logsumexp, const float* delta,
                                long long grad_batch, long long grad_head, long long grad_row, PROBLEM) {
     using Tile = Mma<T, HEAD>;
