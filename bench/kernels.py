@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ringleader.bench.gpu import attention, convolution, here, page, recurrent, rows
+from ringleader.bench.gpu import attention, convolution, elements, here, page, recurrent, rows
 from ringleader.bench.gpu.case import WHOLE, Case, Result
 from ringleader.bench.gpu.page import Run
 from ringleader.bench.gpu.place import Place, missing
@@ -22,7 +22,13 @@ from ringleader.bench.gpu.trial import measured
 from ringleader.bench.page import write_section
 
 REPEATS = 7
-CASES: tuple[Case, ...] = (*attention.CASES, *convolution.CASES, *recurrent.CASES, *rows.CASES)
+CASES: tuple[Case, ...] = (
+    *attention.CASES,
+    *convolution.CASES,
+    *recurrent.CASES,
+    *rows.CASES,
+    *elements.CASES,
+)
 GROUPS = tuple(dict.fromkeys(case.group for case in CASES))
 NO_GPU = """Our CUDA kernels cannot be measured here:
 {missing}

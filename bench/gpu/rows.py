@@ -8,12 +8,12 @@ from typing import Any
 
 from ringleader.bench.gpu.case import Call, Case, Work
 from ringleader.bench.gpu.place import Place, Tensor
-from ringleader.csrc.cuda import activation, cross_entropy, dropout, softmax
+from ringleader.csrc.cuda import activation, cross_entropy, embedding, norm, softmax
 from ringleader.csrc.cuda.device import Array, Device
 
 DTYPE, BYTES = "bfloat16", 2
-DROPPED = 0.1
-SIGMAS = 6  # that the share of dropped elements may be off
+WAYS = (False, True)  # forward, backward
+EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,35 @@ def _logits(place: Place, rows: int, columns: int, dtype: str) -> tuple[Tensor, 
     return place.normal(rows, columns, dtype=dtype), place.integers(columns, rows)
 
 
+def _normed(place: Place, rows: int, columns: int, dtype: str) -> tuple[Tensor, ...]:
+    return (place.normal(rows, columns, dtype=dtype), *(place.normal(columns, dtype=dtype) for _ in range(2)))
+
+
+def _tokens(place: Place, rows: int, columns: int, dtype: str) -> tuple[Tensor, ...]:
+    """A table, and a third as many tokens."""
+    return place.normal(rows, columns, dtype=dtype), place.integers(rows, rows // 3)
+
+
+def _layer_norm_backward(
+    device: Device, version: str | None, g: Array, x: Array, w: Array, b: Array
+) -> Callable[[], Any]:
+    _, mean, r = norm.layer_norm(device, x, w, b)
+    return lambda: norm.layer_norm_backward(device, g, x, mean, r, w, version=version)
+
+
+def _rms_norm_backward(
+    device: Device, version: str | None, g: Array, x: Array, w: Array
+) -> Callable[[], Any]:
+    _, r = norm.rms_norm(device, x, w, EPS)
+    return lambda: norm.rms_norm_backward(device, g, x, r, w, version=version)
+
+
+def _embedding_backward(
+    device: Device, version: str | None, g: Array, table: Array, indices: Array
+) -> Callable[[], Any]:
+    return lambda: embedding.embedding_backward(device, g, indices, len(table), version=version)
+
+
 def _softmax_backward(device: Device, version: str | None, g: Array, x: Array) -> Callable[[], Any]:
     y = softmax.softmax(device, x)
     return lambda: softmax.softmax_backward(device, g, y, version=version)
@@ -117,42 +146,32 @@ GELU = Op(
 )  # fmt: skip
 
 
-def dropout_case(count: int, dtype: str = DTYPE) -> Case:
-    """Which elements are dropped is random on both sides: the others must be right, and the share plausible."""
-
-    def prepare(place: Place) -> Work:
-        torch = place.torch
-
-        def ours(device: Device, version: str | None, x: Tensor) -> Call:
-            shared = place.share(x)
-            return lambda: dropout.dropout(device, shared, DROPPED, seed=1, version=version)
-
-        def peer(x: Tensor) -> Call:
-            return lambda: torch.nn.functional.dropout(x, DROPPED)
-
-        def holds(results: Sequence[Tensor], x: Tensor) -> str:
-            (y,) = results
-            kept = y != 0
-            wanted = torch.where(kept, x.double() / (1 - DROPPED), 0)
-            if bool(((y.double() - wanted).abs() > torch.finfo(x.dtype).eps * wanted.abs()).any()):
-                return "what is kept is not x / (1 - p)"
-            dropped = float((~kept & (x != 0)).double().mean())
-            off = abs(dropped - DROPPED) / (DROPPED * (1 - DROPPED) / x.numel()) ** 0.5
-            return f"{dropped:.4f} of the elements are dropped, not {DROPPED}" if off > SIGMAS else ""
-
-        return Work(
-            (place.normal(count, dtype=dtype),), ours, {"PyTorch": peer}, lambda y: [place.tensor(y)], holds=holds
-        )  # fmt: skip
-
-    return Case(
-        "rows", f"dropout, {count:,}", "dropout", dtype, flops=0, moved=2 * BYTES * count, kind="single", prepare=prepare,
-        quick=True,
-    )  # fmt: skip
-
-
+LAYER_NORM = Op(
+    "layer norm", ("norm_forward", "norm_backward"), _normed,
+    formula=lambda torch, x, w, b: torch.nn.functional.layer_norm(x, w.shape, w, b),
+    forward=lambda device, version, x, w, b: norm.layer_norm(device, x, w, b, version=version)[0],
+    backward=_layer_norm_backward, moved=(lambda r, c: 2 * r * c, lambda r, c: 3 * r * c), tags=frozenset({"norm"}),
+)  # fmt: skip
+RMS_NORM = Op(
+    "RMS norm", ("norm_forward", "norm_backward"), lambda *given: _normed(*given)[:2],
+    formula=lambda torch, x, w: torch.nn.functional.rms_norm(x, w.shape, w, EPS),
+    forward=lambda device, version, x, w: norm.rms_norm(device, x, w, EPS, version)[0],
+    backward=_rms_norm_backward, moved=(lambda r, c: 2 * r * c, lambda r, c: 3 * r * c), tags=frozenset({"norm"}),
+)  # fmt: skip
+EMBEDDING = Op(
+    "embedding", ("embedding_forward", "embedding_backward"), _tokens,
+    formula=lambda torch, table, indices: torch.nn.functional.embedding(indices, table),
+    forward=lambda device, version, table, indices: embedding.embedding(device, table, indices, version),
+    backward=_embedding_backward, moved=(lambda r, c: 2 * (r // 3) * c, lambda r, c: (r + r // 3) * c),
+)  # fmt: skip
 CASES = (
-    *(case(SOFTMAX, way, 16384, columns) for way in (False, True) for columns in (1024, 4096, 16384)),
-    *(case(CROSS_ENTROPY, way, 8192, 50304) for way in (False, True)),
-    *(case(GELU, way, 16384, 4096) for way in (False, True)),
-    dropout_case(16384 * 4096),
+    *(
+        case(op, way, 16384, columns)
+        for op in (LAYER_NORM, RMS_NORM, SOFTMAX)
+        for way in WAYS
+        for columns in (1024, 4096, 8192)
+    ),
+    *(case(CROSS_ENTROPY, way, 8192, 50304) for way in WAYS),
+    *(case(GELU, way, 16384, 4096) for way in WAYS),
+    case(EMBEDDING, True, 50304, 1024),
 )

@@ -1,6 +1,7 @@
 """How CUDA kernels are timed, with a clock that only moves when a call says so; and the roofline, by hand."""
 
 import pytest
+from helpers.fake_clock import FakeClock
 from ringleader.bench.gpu.cards import CARDS, Card, roofline
 from ringleader.bench.gpu.timing import (
     AHEAD,
@@ -16,36 +17,6 @@ from ringleader.bench.gpu.timing import (
     seconds,
     sets_needed,
 )
-
-
-class FakeClock:
-    """A device whose work lasts as long as the calls say, and whose host takes its own time."""
-
-    def __init__(self):
-        self.device, self.now, self.log = 0.0, 0.0, []
-
-    def mark(self):
-        return self.device
-
-    def between(self, start, end):
-        return end - start
-
-    def hold(self, seconds):
-        self.log.append(("hold", seconds))
-        self.device += seconds
-
-    def host(self):
-        return self.now
-
-    def side(self, name, device, host=1e-6, sets=1):
-        """A contestant; ``device``: seconds of each of its calls."""
-
-        def call():
-            self.log.append(name)
-            self.device += device
-            self.now += host
-
-        return Contestant(name, [call] * sets)
 
 
 def test_a_measurement_is_the_devices_time_of_a_call_without_what_it_was_held():
@@ -102,7 +73,9 @@ def test_calls_go_round_through_the_sets_and_results_stay_until_their_turn():
     def call(of):
         def make():
             order.append(of)
-            assert len(alive) == min(len(order) - 1, 3)  # none was given back early, for the next to lie in its place
+            assert len(alive) == min(
+                len(order) - 1, 3
+            )  # none was given back early, for the next to lie in its place
             return Kept((of, len(order)))
 
         return make
@@ -140,4 +113,6 @@ def test_the_table_of_cards():
     assert h100.bandwidth == pytest.approx(3.35e12, rel=0.01)
     for name, card in CARDS.items():
         assert card.half >= card.tf32 >= card.single, name
-        assert card.half / 2 == pytest.approx(card.tf32, rel=0.02), name  # tensor cores: half as many of twice the bits
+        assert card.half / 2 == pytest.approx(card.tf32, rel=0.02), (
+            name
+        )  # tensor cores: half as many of twice the bits
