@@ -209,7 +209,8 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   // Forward, B does so as well, and meets the same tap. Backward-data, the filter lies along the result: this thread
   // copies chunk ``column_chunk`` of steps ``k`` and k + STEP / 2, which have taps of their own.
   const int column_chunk = threadIdx.x % S::ROW_CHUNKS, k = threadIdx.x / S::ROW_CHUNKS;
-  Clock filter_taps[COPIES] = {{k, across, share}, {k + S::STEP / COPIES, across, share}};
+  Clock filter_tap(k, across, share);
+  const Clock part_step(S::STEP / COPIES, across, share);
 
   const auto fetch = [&](unsigned char* tile_a, unsigned char* tile_b) {
     const bool some = tap.a < unrolled.taps_h.count;
@@ -228,13 +229,12 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
         const long long from = product.filter_tap(tap.a, tap.b, tap.c) + column * product.filter_result;
         cp_async<16>(tile_b + along_sum(line + i * (SIZE / COPIES), chunk), weight + (wanted ? from : 0), wanted);
       } else {
-        Clock& at = filter_taps[i];
         const int column = first_column + column_chunk * S::CHUNK;
-        const bool wanted = at.a < unrolled.taps_h.count && column < product.results;
-        const long long from = product.filter_tap(at.a, at.b, at.c) + column;
+        const bool wanted = filter_tap.a < unrolled.taps_h.count && column < product.results;
+        const long long from = product.filter_tap(filter_tap.a, filter_tap.b, filter_tap.c) + column;
         cp_async<16>(tile_b + along_result<S, T>(k + i * (S::STEP / COPIES), column_chunk),
                      weight + (wanted ? from : 0), wanted);
-        at.advance(step, across, share);
+        filter_tap.advance(part_step, across, share);
       }
     }
     tap.advance(step, across, share);
@@ -273,15 +273,13 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   const int chunk = threadIdx.x % S::ROW_CHUNKS, k = threadIdx.x / S::ROW_CHUNKS;
   const int feature = first_feature + chunk * S::CHUNK;
   const Place tap = unrolled.tap(first_tap + chunk * S::CHUNK);
-  const Clock step(S::STEP, g.grid_height, g.grid_width);
-  Clock pixels[COPIES] = {{begin + k, g.grid_height, g.grid_width},
-                          {begin + k + S::STEP / COPIES, g.grid_height, g.grid_width}};
+  const Clock part_step(S::STEP / COPIES, g.grid_height, g.grid_width);
+  Clock at(begin + k, g.grid_height, g.grid_width);
   int left = end - begin - k;  // pixels of the split from the next copy on
 
   const auto fetch = [&](unsigned char* tile_a, unsigned char* tile_b) {
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
-      Clock& at = pixels[i];
       const bool some = left > i * (S::STEP / COPIES);
       const bool wanted = some && feature < share;
       const long long from = at.a * g.y_n + at.b * g.y_h + at.c * g.y_w + group * share + feature;
@@ -290,7 +288,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
       const Place pixel = unrolled.pixel(at.a, at.b, at.c);
       const bool inside = some && unrolled.has(pixel, tap);
       cp_async<16>(tile_b + to, x + (inside ? pixel.offset + tap.offset : 0), inside);
-      at.advance(step, g.grid_height, g.grid_width);
+      at.advance(part_step, g.grid_height, g.grid_width);
     }
     left -= S::STEP;
   };

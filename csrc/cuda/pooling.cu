@@ -12,7 +12,7 @@
 // Backward, each pixel gathers from the windows it is in, tap by tap, so sums have one order: no atomics.
 #include "common.cuh"
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 256, BLOCKS = 4;  // BLOCKS: a multiprocessor should hold
 
 // Every kernel ends in these parameters, in this order; pooling.py passes them.
 #define GEOMETRY_PARAMETERS                                                                                          \
@@ -71,10 +71,10 @@ __device__ void store(T* to, const Vector<T, WIDTH>& values) {
   *reinterpret_cast<Vector<T, WIDTH>*>(to) = values;
 }
 
-// y = the largest of each window, NaN if one is; winner = the tap of the first of equals, (N, C, P, Q) as y lies.
-// From the last tap to the first, so that the first of equals stays; where a NaN is met, the winner stays as it is.
+// y = the largest of each window; winner = its tap, of equals the first, (N, C, P, Q) as y lies. NaN is larger than all.
+// From the last tap to the first, so that the first of equals stays.
 template <typename T, int WIDTH>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pooling_max_forward(const T* x, T* y, int* winner, GEOMETRY_PARAMETERS) {
   const Geometry g = GEOMETRY;
   const Position at(g.images, g.channels / WIDTH, g.grid_height, g.grid_width, g.y_c == 1);
@@ -90,8 +90,7 @@ __global__ void __launch_bounds__(THREADS)
     const Vector<T, WIDTH> values = load<WIDTH>(x + g.x(at.n, c, h, w));
     for (int i = 0; i < WIDTH; ++i) {
       const Compute<T> value = to_compute(values.at[i]);
-      if (value >= best[i]) best_tap.at[i] = tap;
-      if (value >= best[i] || value != value) best[i] = value;
+      if (value >= best[i] || value != value) best[i] = value, best_tap.at[i] = tap;
     }
   }
   Vector<T, WIDTH> result;
@@ -117,7 +116,7 @@ __device__ void each_window(const Geometry& g, int h, int w, Visit visit) {
 
 // dx[n, c, h, w] = sum of dy over the windows that the pixel has won.
 template <typename T, int WIDTH>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pooling_max_backward(const T* dy, const int* winner, T* dx, GEOMETRY_PARAMETERS) {
   const Geometry g = GEOMETRY;
   const Position at(g.images, g.channels / WIDTH, g.height, g.width, g.x_c == 1);
@@ -148,7 +147,7 @@ __device__ C share_of(const Geometry& g, int p, int q, int count_include_pad) {
 
 // y = the mean of each window.
 template <typename T, int WIDTH>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pooling_average_forward(const T* x, T* y, int count_include_pad, GEOMETRY_PARAMETERS) {
   const Geometry g = GEOMETRY;
   const Position at(g.images, g.channels / WIDTH, g.grid_height, g.grid_width, g.y_c == 1);
@@ -170,7 +169,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // dx[n, c, h, w] = sum of dy times share over the windows that the pixel is in.
 template <typename T, int WIDTH>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pooling_average_backward(const T* dy, T* dx, int count_include_pad, GEOMETRY_PARAMETERS) {
   const Geometry g = GEOMETRY;
   const Position at(g.images, g.channels / WIDTH, g.height, g.width, g.x_c == 1);

@@ -89,7 +89,7 @@ def max_forward(
 ) -> tuple[Array, Array]:  # fmt: skip
     """(y, winner): the largest of each window, and its number in the window, row by row, in int32.
 
-    Of equal ones the first wins; NaN goes through. Pixels of the padding are never the largest. stride: that of the
+    Of equal ones the first wins, and NaN over all numbers. Pixels of the padding are never the largest. stride: that of the
     kernel where None. TypeError, ValueError: an argument does not fit, named in the message.
     """
     operator = "pooling_max_forward"

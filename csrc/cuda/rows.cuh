@@ -61,6 +61,19 @@ struct RowPart {
     }
   }
 
+  // With another row, a pack of it at a time: at[i] = combine(at[i], of that row).
+  template <typename Combine>
+  __device__ __forceinline__ void with(const T* row, int columns, Combine combine) {
+#pragma unroll
+    for (int k = 0; k < PACKS; k++) {
+      const int from = column(k * lanes);
+      if (from >= columns) continue;
+      const Pack<T> pack = load_pack(row + from);
+#pragma unroll
+      for (int j = 0; j < lanes; j++) at[k * lanes + j] = combine(at[k * lanes + j], to_compute(pack[j]));
+    }
+  }
+
   __device__ __forceinline__ void store(T* row, int columns) const {
 #pragma unroll
     for (int k = 0; k < PACKS; k++) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from ringleader.csrc.cuda.device import C_TYPES, Array, Device, ceil_div
 from ringleader.csrc.cuda.versions import ALL, Instance
 
-LAYOUTS = ((8, 1), (32, 1), (32, 2), (32, 4), (128, 4), (512, 4))  # threads a row, packs of 16 bytes a thread
-LONGEST = 16 * 512 * 4  # bytes of a row that fits the largest layout
+Layouts = tuple[tuple[int, int], ...]
+LAYOUTS = ((8, 1), (32, 1), (32, 4), (128, 4), (512, 4))  # threads a row, packs of 16 bytes a thread
 SHORT_BLOCK = 128  # threads of a block that has several rows, as in rows.cuh
 LONG_BLOCK = 512  # threads of a block that walks along one long row
 CLEAR_BLOCK = 128  # threads of the clear versions
@@ -63,8 +64,11 @@ def shape_of(rows: int, columns: int, *arrays: Array | None) -> dict[str, Any]:
     return {"rows": rows, "columns": columns, "row_bytes": row_bytes, "aligned": aligned(*arrays)}
 
 
-def fits_registers(shape: Mapping[str, Any]) -> bool:
-    return bool(shape["aligned"] and shape["row_bytes"] % 16 == 0 and shape["row_bytes"] <= LONGEST)
+def fits_registers(shape: Mapping[str, Any], layouts: Layouts = LAYOUTS) -> bool:
+    threads, packs = layouts[-1]
+    return bool(
+        shape["aligned"] and shape["row_bytes"] % 16 == 0 and shape["row_bytes"] <= 16 * threads * packs
+    )
 
 
 def fits_walk(shape: Mapping[str, Any]) -> bool:
@@ -72,32 +76,27 @@ def fits_walk(shape: Mapping[str, Any]) -> bool:
     return bool(shape["aligned"])
 
 
-def layout(row_bytes: int) -> tuple[int, int]:
-    """The smallest of LAYOUTS that holds a row."""
-    return next((threads, packs) for threads, packs in LAYOUTS if 16 * threads * packs >= row_bytes)
+def layout(row_bytes: int, layouts: Layouts = LAYOUTS) -> tuple[int, int]:
+    """The smallest that holds a row."""
+    return next((threads, packs) for threads, packs in layouts if 16 * threads * packs >= row_bytes)
 
 
-def register_grid(device: Device, rows: int, threads: int) -> tuple[int, int]:
-    """Grid and block of a kernel in which ``threads`` share a row."""
+def register_grid(device: Device, rows: int, threads: int, blocks: int = BLOCKS) -> tuple[int, int]:
+    """Grid and block of a kernel in which ``threads`` share a row; at most ``blocks`` for each multiprocessor."""
     block = max(threads, SHORT_BLOCK)
-    return min(ceil_div(rows, block // threads), BLOCKS * device.multiprocessors), block
+    return min(ceil_div(rows, block // threads), blocks * device.multiprocessors), block
 
 
-def row_instances(file: str, kernels: str, suffixes: tuple[str, ...] = ("",)) -> Iterator[Instance]:
+def row_instances(
+    file: str, kernels: str, suffixes: tuple[str, ...] = ("",), layouts: Layouts = LAYOUTS
+) -> Iterator[Instance]:
     """Of kernels whose versions are named KERNEL (clear), KERNEL_registers and KERNEL_long, for all dtypes.
 
     kernels: their names, separated by spaces. suffixes: what follows in the angle brackets (", true").
     float64 is for gradient checks.
     """
-    for kernel in kernels.split():
-        for dtype in ALL:
-            for suffix in suffixes:
-                for version in (
-                    "",
-                    "_long",
-                    *(f"_registers/{threads}, {packs}" for threads, packs in LAYOUTS),
-                ):
-                    name, _, numbers = version.partition("/")
-                    numbers = f", {numbers}" if numbers else ""
-                    expression = f"{kernel}{name}<{C_TYPES[dtype]}{numbers}{suffix}>"
-                    yield Instance(file, expression, production=dtype != "float64")
+    versions = ["", "_long", *(f"_registers/, {threads}, {packs}" for threads, packs in layouts)]
+    for kernel, dtype, suffix, version in product(kernels.split(), ALL, suffixes, versions):
+        name, _, numbers = version.partition("/")
+        expression = f"{kernel}{name}<{C_TYPES[dtype]}{numbers}{suffix}>"
+        yield Instance(file, expression, production=dtype != "float64")

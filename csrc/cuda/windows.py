@@ -119,7 +119,7 @@ def channels_last(device: Device, array: Array) -> Array:
 
 def address(array: Array) -> int:
     """Of the first element: of a numpy or a CuPy array."""
-    return int(array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data)
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)
 
 
 def strides(array: Array) -> tuple[np.int64, ...]:
