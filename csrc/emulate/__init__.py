@@ -3,5 +3,16 @@
 from ringleader.csrc.emulate.device import EmulatedDevice
 from ringleader.csrc.emulate.errors import CompileError, KernelError
 from ringleader.csrc.emulate.kernel import Kernel, Module, load
+from ringleader.csrc.emulate.report import Fault, Report, Requests
 
-__all__ = ["CompileError", "EmulatedDevice", "Kernel", "KernelError", "Module", "load"]
+__all__ = [
+    "CompileError",
+    "EmulatedDevice",
+    "Fault",
+    "Kernel",
+    "KernelError",
+    "Module",
+    "Report",
+    "Requests",
+    "load",
+]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from ringleader.csrc.emulate.native import Parameter
 
 # A type as entry.h spells it -> its name in CUDA C++ and the names of the dtypes that fit it, the usual one first.
@@ -61,19 +60,27 @@ def _check_array(name: str, kind: str, to_const: bool, given: Any) -> None:
     if kind in TYPES:
         c_name, usual, also = TYPES[kind]
         if given.dtype.name not in (*usual, *also):
-            raise TypeError(f"{name} is an array of {given.dtype.name}, the kernel's pointer is to {c_name}: {usual[0]}")
+            raise TypeError(
+                f"{name} is an array of {given.dtype.name}, the kernel's pointer is to {c_name}: {usual[0]}"
+            )
 
 
 def _check_scalar(name: str, kind: str, size: int, given: Any) -> None:
     if kind in TYPES:
         c_name, usual, _ = TYPES[kind]
         if not isinstance(given, np.generic) or given.dtype.name not in usual:
-            raise TypeError(f"{name} is a {c_name}: it takes a numpy scalar {usual[0]}, not {_describe(given)}")
+            raise TypeError(
+                f"{name} is a {c_name}: it takes a numpy scalar {usual[0]}, not {_describe(given)}"
+            )
     elif not isinstance(given, np.void) or given.nbytes != size:
-        raise TypeError(f"{name} is a struct of {size} bytes: it takes a numpy.void of that size, not {_describe(given)}")
+        raise TypeError(
+            f"{name} is a struct of {size} bytes: it takes a numpy.void of that size, not {_describe(given)}"
+        )
 
 
 def _describe(given: Any) -> str:
     if isinstance(given, np.generic):
         return f"{given.dtype.name} {given}"
-    return f"{type(given).__name__} {given!r}" if isinstance(given, (int, float, bool)) else type(given).__name__
+    return (
+        f"{type(given).__name__} {given!r}" if isinstance(given, (int, float, bool)) else type(given).__name__
+    )

@@ -4,8 +4,8 @@
 namespace emulate {
 
 template <typename T, typename Change>
-__attribute__((no_sanitize("thread"))) inline T update(T* address, Change change) {
-  touch(address, sizeof(T), Access::atomic);
+__attribute__((no_sanitize("thread"))) inline T update(T* address, Change change, Site site) {
+  touch(address, sizeof(T), Access::atomic, site);
   const T old = *address;
   *address = change(old);
   return old;
@@ -18,14 +18,15 @@ struct Same {  // as a parameter, takes no part in deducing T: atomicAdd(&unsign
 
 }  // namespace emulate
 
-#define RINGLEADER_ATOMIC(name, expression)                                    \
-  template <typename T>                                                        \
-  inline T name(T* address, typename emulate::Same<T>::type value) {           \
-    return emulate::update(address, [value](T old) -> T { return expression; }); \
-  }                                                                            \
-  template <typename T>                                                        \
-  inline T name##_block(T* address, typename emulate::Same<T>::type value) {   \
-    return name(address, value);                                               \
+#define RINGLEADER_SITE emulate::Site site = emulate::here()
+#define RINGLEADER_ATOMIC(name, expression)                                                     \
+  template <typename T>                                                                         \
+  inline T name(T* address, typename emulate::Same<T>::type value, RINGLEADER_SITE) {           \
+    return emulate::update(address, [value](T old) -> T { return expression; }, site);          \
+  }                                                                                             \
+  template <typename T>                                                                         \
+  inline T name##_block(T* address, typename emulate::Same<T>::type value, RINGLEADER_SITE) {   \
+    return name(address, value, site);                                                          \
   }
 RINGLEADER_ATOMIC(atomicAdd, old + value)
 RINGLEADER_ATOMIC(atomicSub, old - value)
@@ -40,14 +41,14 @@ RINGLEADER_ATOMIC(atomicDec, old == 0 || old > value ? value : old - 1)
 #undef RINGLEADER_ATOMIC
 
 template <typename T>
-inline T atomicCAS(T* address, typename emulate::Same<T>::type expected, typename emulate::Same<T>::type value) {
-  return emulate::update(address, [=](T old) -> T { return old == expected ? value : old; });
+inline T atomicCAS(T* address, typename emulate::Same<T>::type expected, typename emulate::Same<T>::type value,
+                   RINGLEADER_SITE) {
+  return emulate::update(address, [=](T old) -> T { return old == expected ? value : old; }, site);
 }
 
 inline void __threadfence() { emulate::fence(); }
 inline void __threadfence_block() {}
 inline void __threadfence_system() { emulate::fence(); }
 
-inline unsigned poll(const unsigned* address, emulate::Site site = emulate::here()) {
-  return emulate::poll(address, site);
-}
+inline unsigned poll(const unsigned* address, RINGLEADER_SITE) { return emulate::poll(address, site); }
+#undef RINGLEADER_SITE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -29,7 +30,11 @@ FLAGS = [
 ]  # fmt: skip
 FAST = ["-O2", "-g1"]  # -g1: lines for crashes
 # Every access calls __tsan_read4 and the like, which here are checker.cpp's and not those of the sanitizer's library.
-CHECKED = ["-O1", "-g", "-fsanitize=thread", "-DRINGLEADER_CHECKED"]
+# Static arrays are written out, as zeros, for _leave_gaps to find. A float4 is read at once, not member by member.
+CHECKED = [
+    "-O1", "-g", "-fsanitize=thread", "-DRINGLEADER_CHECKED", "-fno-zero-initialized-in-bss", "-fno-tree-sra",
+]  # fmt: skip
+GAP = 256  # bytes, checker.h's: a multiple of every array's alignment
 RUNTIME = ["context.cpp", "ptx.cpp", "scheduler.cpp", "stacks.cpp", "warp.cpp"]
 
 
@@ -59,7 +64,11 @@ def compiler() -> tuple[str, str]:
         )
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
     try:
-        flags = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features"))]
+        flags = [
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith(("flags", "Features"))
+        ]
     except OSError:
         flags = []
     return found, "\n".join([version, platform.machine(), *flags[:1]])
@@ -72,18 +81,32 @@ def build(file: Path, expression: str, *, checked: bool) -> Path:
     # Names of files as a reader knows them: relative to where the kernels are.
     maps = [f"-ffile-prefix-map={folder}/=" for folder in dict.fromkeys((file.parent, CUDA, HERE))]
     source = f'#include "entry.h"\n#include "{file}"\nRINGLEADER_ENTRY({expression})\n'
-    headers = sorted([*CUDA.glob("*.cuh"), *HERE.glob("*.h"), *(set(file.parent.glob("*.cuh")) - set(CUDA.glob("*.cuh")))])
+    headers = sorted(
+        [*CUDA.glob("*.cuh"), *HERE.glob("*.h"), *(set(file.parent.glob("*.cuh")) - set(CUDA.glob("*.cuh")))]
+    )
     key = _key([source, *flags, runtime.name], [file, *headers])
 
     def make(target: Path, folder: Path) -> None:
         (folder / "kernel.cpp").write_text(source)
         include = ["-iquote", str(HERE), "-iquote", str(CUDA)]
         command = [*flags, *maps, f"-ffile-prefix-map={folder}=.", *include, "-c", "kernel.cpp"]
+        if checked:
+            _run([*command[:-2], "-S", "kernel.cpp"], folder, f"{file.name}: {expression}")
+            assembly = (folder / "kernel.s").read_text()
+            (folder / "kernel.s").write_text(_leave_gaps(assembly))
+            command = ["-c", "kernel.s"]
         _run(command, folder, f"{file.name}: {expression}")
         command = ["-shared", "-Wl,-Bsymbolic", "kernel.o", str(runtime), "-o", target.name]
         _run(command, folder, f"{file.name}: {expression}")
 
     return _cached(f"{file.stem}-{key}.so", make)
+
+
+def _leave_gaps(assembly: str) -> str:
+    """With room around each static variable of a function, so that an index off by one hits none of its neighbours."""
+    return re.sub(
+        r"^(_ZZ\w+:\n\t\.zero\t\d+\n)", rf"\t.zero\t{GAP}\n\1\t.zero\t{GAP}\n", assembly, flags=re.MULTILINE
+    )
 
 
 def _runtime(*, checked: bool) -> Path:

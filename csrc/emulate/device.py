@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from ringleader.csrc.cuda.device import Device, Extent
+from ringleader.csrc.emulate.errors import KernelError
 from ringleader.csrc.emulate.kernel import load
+from ringleader.csrc.emulate.report import Report
 
 
 class EmulatedDevice(Device):
     """Runs kernels on the CPU, on numpy arrays.
 
-    mode: "fast", "scrambled" or "checked", where the first fault raises (KernelError) and ``reports`` gathers what was
-    found, a report a launch. seed: of "scrambled"; each launch draws from a seed of its own.
+    mode: "fast", "scrambled", or "checked", where a launch with faults raises KernelError; ``reports`` has the reports of all
+    launches. seed: of the order of threads; each launch draws from a seed of its own.
     architecture: the compute capability to choose versions for. multiprocessors: few, so that loops over blocks loop.
     """
 
@@ -29,10 +30,27 @@ class EmulatedDevice(Device):
         self.mode = mode
         self.seed = seed
         self.launches = 0
+        self.reports: list[Report] = []
 
     def launch(
         self, file: str, expression: str, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0
     ) -> None:
         kernel = load(file).get(expression)
         self.launches += 1
-        kernel(grid, block, args, shared=shared, mode=self.mode, seed=self.seed * 1_000_003 + self.launches)
+        seed = self.seed * 1_000_003 + self.launches
+        if self.mode != "checked":
+            kernel(grid, block, args, shared=shared, mode=self.mode, seed=seed)
+            return
+        report = kernel.check(grid, block, args, shared=shared, seed=seed)
+        self.reports.append(report)
+        if report.faults:
+            first = report.faults[0]
+            raise KernelError(
+                expression,
+                first.kind,
+                f"{first.message}\n{report}",
+                first.file,
+                first.line,
+                first.block,
+                first.thread,
+            )

@@ -16,7 +16,9 @@ class KernelError(RuntimeError):
     ("" and 0 where that is not known); block, thread: who was there first.
     """
 
-    def __init__(self, kernel: str, kind: str, message: str, file: str, line: int, block: Index, thread: Index):
+    def __init__(
+        self, kernel: str, kind: str, message: str, file: str, line: int, block: Index, thread: Index
+    ):
         where = f" at {file}:{line}" if file else ""
         super().__init__(f"{kernel}: {kind}{where}, block {block}, thread {thread}: {message}")
         self.kernel, self.kind, self.message = kernel, kind, message

@@ -12,14 +12,17 @@ from typing import Any
 from ringleader.csrc.cuda.device import Extent, extent
 from ringleader.csrc.emulate import compiler
 from ringleader.csrc.emulate.arguments import Arguments
+from ringleader.csrc.emulate.check import Check
 from ringleader.csrc.emulate.errors import Index, KernelError
 from ringleader.csrc.emulate.lines import locate
-from ringleader.csrc.emulate.native import Failure, Launch, Library, Three
+from ringleader.csrc.emulate.native import Failure, Launch, Library, StackPool, Three
+from ringleader.csrc.emulate.report import Report
 
 MODES = ("fast", "scrambled")
 MOST_THREADS = 1024  # of a block
 MOST_SHARED = 227 << 10  # bytes of a block, on Hopper; other architectures have less
 one_launch = threading.RLock()  # a kernel's shared memory is static: one launch at a time
+stacks = StackPool()
 
 
 @cache
@@ -58,11 +61,19 @@ class Kernel:
         """Compiled, for the checked mode or the others. CompileError: it does not compile, or there is no g++."""
         with one_launch:
             if checked not in self._libraries:
-                self._libraries[checked] = Library(compiler.build(self.file, self.expression, checked=checked))
+                self._libraries[checked] = Library(
+                    compiler.build(self.file, self.expression, checked=checked)
+                )
             return self._libraries[checked]
 
     def __call__(
-        self, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0, mode: str = "fast", seed: int = 0
+        self,
+        grid: Extent,
+        block: Extent,
+        args: Sequence[Any],
+        shared: int = 0,
+        mode: str = "fast",
+        seed: int = 0,
     ) -> None:
         """Launch it and wait.
 
@@ -73,15 +84,38 @@ class Kernel:
         KernelError: the launch deadlocked or crashed.
         """
         if mode not in MODES:
-            raise ValueError(f"a launch's mode is one of {', '.join(MODES)}, not {mode!r}; for checks, call check()")
+            raise ValueError(
+                f"a launch's mode is one of {', '.join(MODES)}, not {mode!r}; for checks, call check()"
+            )
         library = self.library()
         with one_launch:
             failed = self._launch(library, grid, block, args, shared, mode == "scrambled", seed)
         if failed is not None:
             raise failed
 
+    def check(
+        self, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0, seed: int = 0
+    ) -> Report:
+        """Launch it with every access looked at, and say what is wrong, and what warps asked of memory at each line.
+
+        The order of threads is drawn by ``seed``. The launch ends at an access out of bounds, or where it cannot go on.
+        TypeError, ValueError: as for a launch.
+        """
+        library = self.library(checked=True)
+        with one_launch:
+            check = Check(library, args)
+            failed = self._launch(library, grid, block, args, shared, True, seed)
+            return check.report(self.expression, failed)
+
     def _launch(
-        self, library: Library, grid: Extent, block: Extent, args: Sequence[Any], shared: int, scrambled: bool, seed: int
+        self,
+        library: Library,
+        grid: Extent,
+        block: Extent,
+        args: Sequence[Any],
+        shared: int,
+        scrambled: bool,
+        seed: int,
     ) -> KernelError | None:
         """Why it failed; None if it did not."""
         blocks, threads = extent(grid), extent(block)
@@ -89,7 +123,7 @@ class Kernel:
         arguments = Arguments(self.expression, library.parameters, args)
         launch = Launch(
             Three(*blocks), Three(*threads), shared, ctypes.addressof(arguments.addresses), scrambled, seed % 2**64,
-            library.regions, len(library.regions),
+            library.regions, len(library.regions), ctypes.addressof(stacks),
         )  # fmt: skip
         failure, pc = Failure(), ctypes.c_size_t()
         if library.launch(launch, failure, pc) == 0:
@@ -107,7 +141,9 @@ class Kernel:
         if min(grid) < 1 or max(grid[1:]) > 65535 or grid[0] >= 2**31:
             raise ValueError(f"{self.expression}: no GPU takes a grid of {grid} blocks")
         if min(block) < 1 or threads > MOST_THREADS or block[2] > 64:
-            raise ValueError(f"{self.expression}: no GPU takes a block of {block} threads; {MOST_THREADS} at most")
+            raise ValueError(
+                f"{self.expression}: no GPU takes a block of {block} threads; {MOST_THREADS} at most"
+            )
         if shared < 0 or static + shared > MOST_SHARED:
             raise ValueError(
                 f"{self.expression}: {shared} bytes of dynamic and {static} of static shared memory a block; "
@@ -117,5 +153,3 @@ class Kernel:
 
 def _index(three: ctypes.Array[ctypes.c_uint]) -> Index:
     return three[0], three[1], three[2]
-
-

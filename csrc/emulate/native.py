@@ -21,7 +21,17 @@ class Parameter(ctypes.Structure):
 
 
 class Entry(ctypes.Structure):
-    _fields_ = (("call", ctypes.c_void_p), ("parameters", ctypes.POINTER(Parameter)), ("count", ctypes.c_uint))
+    _fields_ = (
+        ("call", ctypes.c_void_p),
+        ("parameters", ctypes.POINTER(Parameter)),
+        ("count", ctypes.c_uint),
+    )
+
+
+class StackPool(ctypes.Structure):
+    """The fibers' stacks (stacks.h)."""
+
+    _fields_ = (("stacks", ctypes.c_void_p), ("count", ctypes.c_size_t), ("capacity", ctypes.c_size_t))
 
 
 class Region(ctypes.Structure):
@@ -38,6 +48,7 @@ class Launch(ctypes.Structure):
         ("seed", ctypes.c_ulonglong),
         ("regions", ctypes.POINTER(Region)),
         ("region_count", ctypes.c_size_t),
+        ("stacks", ctypes.c_void_p),
     )
 
 
@@ -49,6 +60,44 @@ class Failure(ctypes.Structure):
         ("line", ctypes.c_int),
         ("block", Three),
         ("thread", Three),
+    )
+
+
+class Memory(ctypes.Structure):
+    """As Where, Fault and Traffic below: of checker.h."""
+
+    _fields_ = (
+        ("start", ctypes.c_size_t),
+        ("bytes", ctypes.c_size_t),
+        ("origin", ctypes.c_size_t),
+        ("granule", ctypes.c_uint),
+        ("name", ctypes.c_char_p),
+    )
+
+
+class Where(ctypes.Structure):
+    _fields_ = (("pc", ctypes.c_size_t), ("file", ctypes.c_char_p), ("line", ctypes.c_int))
+
+
+class Fault(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_char_p),
+        ("message", ctypes.c_char * 256),
+        ("where", Where),
+        ("other", Where),
+        ("block", Three),
+        ("thread", Three),
+        ("count", ctypes.c_ulonglong),
+    )
+
+
+class Traffic(ctypes.Structure):
+    _fields_ = (
+        ("where", Where),
+        ("shared", ctypes.c_int),
+        ("requests", ctypes.c_ulonglong),
+        ("cost", ctypes.c_ulonglong),
+        ("ideal", ctypes.c_ulonglong),
     )
 
 
@@ -76,7 +125,9 @@ class Library:
         entry = Entry.in_dll(self.library, "ringleader_entry")
         self.parameters = [entry.parameters[i] for i in range(entry.count)]
         symbols = self._symbols()
-        self.base = ctypes.addressof(entry) - next(start for name, start, _ in symbols if name == "ringleader_entry")
+        self.base = ctypes.addressof(entry) - next(
+            start for name, start, _ in symbols if name == "ringleader_entry"
+        )
         self.shared_arrays = [
             SharedArray(name, self.base + start, size)
             for name, start, size in symbols
@@ -87,7 +138,9 @@ class Library:
 
     def _symbols(self) -> list[tuple[str, int, int]]:
         """Name, place and bytes of the variables in the shared object."""
-        listing = subprocess.run(["nm", "-S", str(self.path)], capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(
+            ["nm", "-S", str(self.path)], capture_output=True, text=True, check=True
+        ).stdout
         fields = [line.split() for line in listing.splitlines()]
         return [(f[3], int(f[0], 16), int(f[1], 16)) for f in fields if len(f) == 4 and f[2] in "bBdDrRuvV"]
 

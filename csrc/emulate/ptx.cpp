@@ -15,7 +15,7 @@ void cp_async(void* shared, const void* global, unsigned bytes, bool wanted, Sit
          to % bytes != 0 ? "to" : "from", bytes);
   }
   Thread* self = current();
-  const Copy copy{shared, global, bytes, wanted, self->groups};
+  const Copy copy{shared, global, bytes, wanted, self->groups, site};
   self->copies.push_back(copy);
   if (launch().scrambled) memset(shared, 0xff, bytes);
   copy_issued(copy);
@@ -70,6 +70,7 @@ void ldmatrix(uint32_t* r, const void* row, int matrices, bool transposed, const
   whole_warp(name, site);
   if (lane() < static_cast<unsigned>(8 * matrices)) {
     if (reinterpret_cast<size_t>(row) % 16 != 0) fail("misaligned", site, "%s of a row not aligned to 16 bytes", name);
+    touch(row, 16, Access::read, site);
   }
   memcpy(exchange().bits, &row, sizeof row);
   const Deliver deliver = matrices == 4 ? (transposed ? deliver_matrices<4, true> : deliver_matrices<4, false>)

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "parameters.h"
-#include "stacks.h"
 #ifdef __SSE__
 #include <xmmintrin.h>
 #endif
@@ -55,7 +54,7 @@ void shuffle_order(std::vector<T>& items) {
 void run_threads();
 
 void start(Thread* thread) {
-  thread->stack = take_stack();
+  thread->stack = take_stack(*state->launch->stacks);
   if (thread->stack == nullptr) fail("memory", {}, "no memory for another thread's stack");
   prepare_context(thread->context, thread->stack, usable(thread->stack), run_threads);
 }
@@ -170,7 +169,7 @@ void run_threads() {
       make_current(next);
       continue;
     }
-    give_stack(stack);  // nobody takes it before the switch
+    give_stack(*state->launch->stacks, stack);  // nobody takes it before the switch
     make_current(next);
     Context ended;
     switch_context(ended, next != nullptr ? next->context : state->host);
@@ -210,7 +209,7 @@ void enter_block(Block& block, unsigned linear) {
   block.votes = block.result = 0;
   block.live = size;
   block.ready = block.polling = block.at_barrier = {};
-  block.dynamic_shared.resize(launch.shared + DYNAMIC_ALIGNMENT);
+  block.dynamic_shared.resize(launch.shared + 2 * DYNAMIC_ALIGNMENT);  // more than asked for, on both sides
   const size_t address = reinterpret_cast<size_t>(block.dynamic_shared.data());
   unsigned char* dynamic = block.dynamic_shared.data() + (DYNAMIC_ALIGNMENT - address % DYNAMIC_ALIGNMENT);
   for (unsigned i = 0; i < block.warps.size(); i++) {
@@ -401,8 +400,9 @@ void run_grid() {
     }
   }
   for (auto& block : state->live) {  // of a failed launch
+    block_ends(*block);
     for (Thread& thread : block->threads) {
-      if (thread.stack != nullptr) give_stack(thread.stack);
+      if (thread.stack != nullptr) give_stack(*state->launch->stacks, thread.stack);
     }
   }
 }
@@ -436,7 +436,7 @@ int barrier(bool predicate, const char* name, Site site) {
   Block& block = *running->block;
   const Wait& other = block.barrier;
   if (block.arrived > 0 && (other.site.line != site.line || strcmp(other.site.file, site.file) != 0)) {
-    fail("divergent barrier", site, "%s here while %u other threads of the block wait in %s at %s:%d", name,
+    fail("divergent barrier", site, "%s here, while %u of the block's threads wait in %s at %s:%d", name,
          block.arrived, other.name, other.site.file, other.site.line);
   }
   block.barrier = {name, site};
@@ -470,7 +470,7 @@ unsigned poll(const unsigned* address, Site site) {
   Thread* self = running;
   self->block->polling.push(self);
   pause("poll", site);
-  touch(address, sizeof *address, Access::atomic);
+  touch(address, sizeof *address, Access::poll, site);
   const unsigned value = *static_cast<const volatile unsigned*>(address);
   if (value != self->polled) state->progress = true;
   self->polled = value;
@@ -507,6 +507,7 @@ extern "C" __attribute__((visibility("default"))) int ringleader_launch(const em
     FlushSubnormals flush;
     run_grid();
   }
+  trim(*launch->stacks);
   state = nullptr;
   *pc = crash_pc;
   return own.failure != nullptr;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "context.h"
+#include "stacks.h"
 #include "thread.h"
 
 namespace emulate {
@@ -27,6 +28,7 @@ struct Copy {  // of cp.async, put off until its wait
   unsigned bytes;
   bool wanted;
   unsigned group;
+  Site site;
 };
 
 struct Thread {
@@ -97,6 +99,7 @@ struct Launch {
   unsigned long long seed;
   const Region* regions;    // the kernel's static shared arrays
   size_t region_count;
+  StackPool* stacks;
 };
 
 struct Failure {
@@ -117,7 +120,6 @@ void block_starts(Block& block, unsigned char* dynamic_shared);
 void block_ends(Block& block);
 void barrier_done(Block& block);
 void met(Warp& warp, unsigned lanes);
-void acquired(const void* address);
 void copy_issued(const Copy& copy);
 void copy_done(const Copy& copy);
 #else
@@ -125,7 +127,6 @@ inline void block_starts(Block&, unsigned char*) {}
 inline void block_ends(Block&) {}
 inline void barrier_done(Block&) {}
 inline void met(Warp&, unsigned) {}
-inline void acquired(const void*) {}
 inline void copy_issued(const Copy&) {}
 inline void copy_done(const Copy&) {}
 #endif

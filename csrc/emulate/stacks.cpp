@@ -1,41 +1,45 @@
 #include "stacks.h"
 
+#include <stdlib.h>
 #include <sys/mman.h>
-
-#include <vector>
 
 namespace emulate {
 
 namespace {
 
-constexpr size_t GUARD_BYTES = 4096, STACKS_AT_ONCE = 64;
-std::vector<char*>* free_stacks;
+constexpr size_t GUARD_BYTES = 4096, EACH = GUARD_BYTES + STACK_BYTES;
+constexpr size_t AT_ONCE = 64;  // mapped
+// Linux allows a process 65,530 mappings, and a stack with its guard is two.
+constexpr size_t MOST_KEPT = 2048;
 
 }  // namespace
 
-char* take_stack() {
-  if (free_stacks == nullptr) free_stacks = new std::vector<char*>;
-  if (free_stacks->empty()) {
-    const size_t each = GUARD_BYTES + STACK_BYTES;
-    void* memory = mmap(nullptr, each * STACKS_AT_ONCE, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+char* take_stack(StackPool& pool) {
+  if (pool.count == 0) {
+    void* memory = mmap(nullptr, EACH * AT_ONCE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                        -1, 0);
     if (memory == MAP_FAILED) return nullptr;
-    for (size_t i = STACKS_AT_ONCE; i-- > 0;) {
-      char* guard = static_cast<char*>(memory) + each * i;
+    for (size_t i = AT_ONCE; i-- > 0;) {
+      char* guard = static_cast<char*>(memory) + EACH * i;
       mprotect(guard, GUARD_BYTES, PROT_NONE);
-      free_stacks->push_back(guard + GUARD_BYTES);
+      give_stack(pool, guard + GUARD_BYTES);
     }
   }
-  char* stack = free_stacks->back();
-  free_stacks->pop_back();
-  return stack;
+  return pool.stacks[--pool.count];
 }
 
-void give_stack(char* stack) { free_stacks->push_back(stack); }
-
-size_t usable(const char* stack) {
-  const size_t number = reinterpret_cast<size_t>(stack) / (GUARD_BYTES + STACK_BYTES);
-  return STACK_BYTES - number % 20 * 192;
+void give_stack(StackPool& pool, char* stack) {
+  if (pool.count == pool.capacity) {
+    pool.capacity = 2 * pool.capacity + AT_ONCE;
+    pool.stacks = static_cast<char**>(realloc(pool.stacks, pool.capacity * sizeof *pool.stacks));
+  }
+  pool.stacks[pool.count++] = stack;
 }
+
+void trim(StackPool& pool) {
+  while (pool.count > MOST_KEPT) munmap(pool.stacks[--pool.count] - GUARD_BYTES, EACH);
+}
+
+size_t usable(const char* stack) { return STACK_BYTES - reinterpret_cast<size_t>(stack) / EACH % 20 * 192; }
 
 }  // namespace emulate

@@ -61,13 +61,13 @@ Exchange& exchange();  // of the thread that runs
 unsigned poll(const unsigned* address, Site site);
 
 // Checked mode only: a fence, and accesses that the compiler does not instrument.
-enum class Access { read, write, atomic };
+enum class Access { read, write, atomic, poll };
 #ifdef RINGLEADER_CHECKED
 void fence();
-void touch(const void* address, size_t bytes, Access access);
+void touch(const void* address, size_t bytes, Access access, Site site);
 #else
 inline void fence() {}
-inline void touch(const void*, size_t, Access) {}
+inline void touch(const void*, size_t, Access, Site) {}
 #endif
 
 }  // namespace emulate

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from helpers import recurrent_reference as reference
 from ringleader.csrc.cuda import recurrent
-from ringleader.csrc.cuda.recurrent_versions import CELLS, SHARED, plan
+from ringleader.csrc.cuda.device import ceil_div
+from ringleader.csrc.cuda.recurrent_versions import CELLS, PRODUCTS, SHARED, plan
 from ringleader.csrc.cuda.versions import VERSIONS
 from ringleader.csrc.emulate import EmulatedDevice
 
@@ -63,12 +64,16 @@ class Case:
             self.d["c_last"] *= 0
         self.all_lengths = [t] * n if self.lengths is None else list(self.lengths)
 
+    def forward(self, device: Any, version: str | None) -> tuple[Any, tuple[Any, ...], recurrent.Layer]:
+        of = self.of
+        return recurrent.forward(
+            device, self.cell, of["inputs"], of["h_first"], of["c_first"] if self.cell == "lstm" else None,
+            of["weights"], of["bias"] if self.cell == "gru" else None, self.lengths, self.reverse, version)  # fmt: skip
+
     def run(self, device: Any, version: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Results of forward, gradients, by the reference's names."""
-        of, d, lstm = self.of, self.d, self.cell == "lstm"
-        outputs, last, layer = recurrent.forward(
-            device, self.cell, of["inputs"], of["h_first"], of["c_first"] if lstm else None, of["weights"],
-            of["bias"] if self.cell == "gru" else None, self.lengths, self.reverse, version)  # fmt: skip
+        d, lstm = self.d, self.cell == "lstm"
+        outputs, last, layer = self.forward(device, version)
         dc_last = d["c_last"] if lstm else None
         grads = recurrent.backward(device, layer, d["outputs"], d["h_last"], dc_last, version)
         results = {"outputs": outputs, "h_last": last[0]} | ({"c_last": last[1]} if lstm else {})
@@ -171,10 +176,27 @@ def test_low_precision_is_as_good_as_plain(
             assert error <= allowed, f"{name}: error {error:.3g}, plain {norm(plain[name] - exact[name]):.3g}"
 
 
-@pytest.mark.parametrize("version", NAMES)
+@pytest.mark.parametrize(
+    ("version", "rows"), [(v, r) for (o, v), (_, rs) in PRODUCTS.items() for r in rs if "for" in o]
+)
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_order_of_threads_does_not_matter(cell: str, version: str) -> None:
-    case = Case(cell, 3, 18, 37, DTYPES[version][0], short=True)
+def test_every_number_of_rows_that_a_block_may_keep(cell: str, version: str, rows: int) -> None:
+    dtype = "float16" if version == "persistent_mma" else "float64"
+    case, units = Case(cell, 2, 2, 33, dtype), rows // reference.GATES[cell]
+    emulated = device(multiprocessors=ceil_div(33, units))
+    _, last, layer = case.forward(emulated, version)
+    made = plan("recurrent_forward", version, layer.shape(emulated))
+    assert made is not None and made.rows <= rows
+    exact, plain = case.expected()[0]["h_last"], case.expected(case.dtype)[0]["h_last"]
+    assert norm(last[0] - exact) <= 2 * norm(plain - exact) + 1e-12
+
+
+@pytest.mark.parametrize("version", NAMES)
+@pytest.mark.parametrize(
+    ("cell", "shape"), [(cell, (3, 18, 37)) for cell in CELLS] + [("rnn_tanh", (2, 140, 5))]
+)
+def test_the_order_of_threads_does_not_matter(cell: str, shape: tuple[int, int, int], version: str) -> None:
+    case = Case(cell, *shape, DTYPES[version][0], short=True)
     fast = case.run(device(), version)
     for seed in (1, 2):
         scrambled = case.run(device(mode="scrambled", seed=seed), version)
