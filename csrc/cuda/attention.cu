@@ -21,7 +21,8 @@ template <typename T, int HEAD> struct Clear {
     using Real = Compute<T>;
     static constexpr int ROWS = HEAD < 64 ? 32 : 2048 / HEAD; // of a tile of queries or keys: 8 KB of float
     static constexpr int PARTS = THREADS / ROWS;              // threads a row, all of one warp
-    static constexpr int PITCH = HEAD + 1;                    // so that a column lies in different banks
+    static constexpr int PITCH = HEAD + 1;                    // of a tile: a column lies in different banks
+    static constexpr int P_PITCH = ROWS + PARTS;              // of weights (ROWS, ROWS): so do a warp's elements
     static constexpr int OWN = HEAD / PARTS;                  // columns of a thread: part, part + PARTS, ...
 
     // rows (rows, columns) into a tile (ROWS, HEAD); zeros where there are none.
@@ -59,8 +60,8 @@ template <typename T, int HEAD>
 __global__ void __launch_bounds__(THREADS, 4) attention_forward(T* out, Compute<T>* logsumexp, PROBLEM) {
     using Tile = Clear<T, HEAD>;
     using Real = Compute<T>;
-    constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH;
-    DYNAMIC_SHARED(Real, q); // (ROWS, PITCH), as k and v; p is (ROWS, ROWS + 1)
+    constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH, P_PITCH = Tile::P_PITCH;
+    DYNAMIC_SHARED(Real, q); // (ROWS, PITCH), as k and v; p is (ROWS, P_PITCH)
     Real *const k = q + ROWS * PITCH, *const v = k + ROWS * PITCH, *const p = v + ROWS * PITCH;
 
     const Problem<T> given = GIVEN_PROBLEM;
@@ -81,21 +82,21 @@ __global__ void __launch_bounds__(THREADS, 4) attention_forward(T* out, Compute<
         Real highest = top, sum = 0;
         for (int j = part; j < ROWS; j += PARTS) {
             const Real score = mask(scale * Tile::dot(q + row * PITCH, k + j * PITCH, size), i, start + j);
-            p[row * (ROWS + 1) + j] = score;
+            p[row * P_PITCH + j] = score;
             highest = max_(highest, score);
         }
         highest = warp_max<PARTS>(highest);
         const Real base = highest == -INFINITY_OF<Real> ? 0 : highest; // -inf - -inf would be NaN
         for (int j = part; j < ROWS; j += PARTS) {
-            const Real e = exp_(p[row * (ROWS + 1) + j] - base);
-            p[row * (ROWS + 1) + j] = e;
+            const Real e = exp_(p[row * P_PITCH + j] - base);
+            p[row * P_PITCH + j] = e;
             sum += e;
         }
         const Real shrink = exp_(top - base);
         total = total * shrink + warp_sum<PARTS>(sum);
         for (Real& x : sums) x *= shrink;
         __syncwarp(); // the row's p is whole
-        Tile::add_weighted(sums, p + row * (ROWS + 1), v, part);
+        Tile::add_weighted(sums, p + row * P_PITCH, v, part);
         top = highest;
     }
     if (i >= queries) return;
@@ -127,8 +128,8 @@ __global__ void __launch_bounds__(THREADS, 4)
                              long long grad_batch, long long grad_head, long long grad_row, PROBLEM) {
     using Tile = Clear<T, HEAD>;
     using Real = Compute<T>;
-    constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH;
-    DYNAMIC_SHARED(Real, q); // (ROWS, PITCH), as g, k and v; ds is (ROWS, ROWS + 1)
+    constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH, P_PITCH = Tile::P_PITCH;
+    DYNAMIC_SHARED(Real, q); // (ROWS, PITCH), as g, k and v; ds is (ROWS, P_PITCH)
     Real *const g = q + ROWS * PITCH, *const k = g + ROWS * PITCH, *const v = k + ROWS * PITCH;
     Real* const ds = v + ROWS * PITCH;
 
@@ -153,10 +154,10 @@ __global__ void __launch_bounds__(THREADS, 4)
         for (int j = part; j < ROWS; j += PARTS) {
             const Real score = mask(scale * Tile::dot(q + row * PITCH, k + j * PITCH, size), i, start + j);
             const Real p = score == -INFINITY_OF<Real> ? 0 : exp_(score - log_sum); // log_sum too may be -infinity
-            ds[row * (ROWS + 1) + j] = p * (Tile::dot(g + row * PITCH, v + j * PITCH, value_size) - mean);
+            ds[row * P_PITCH + j] = p * (Tile::dot(g + row * PITCH, v + j * PITCH, value_size) - mean);
         }
         __syncwarp(); // the row's ds is whole
-        Tile::add_weighted(sums, ds + row * (ROWS + 1), k, part);
+        Tile::add_weighted(sums, ds + row * P_PITCH, k, part);
     }
     if (i < queries)
         Tile::store(dq + ((at.batch * (long long)queries + i) * heads + at.head) * size, sums, scale, part, size);
@@ -169,10 +170,10 @@ __global__ void __launch_bounds__(THREADS, 4)
                            long long grad_batch, long long grad_head, long long grad_row, PROBLEM) {
     using Tile = Clear<T, HEAD>;
     using Real = Compute<T>;
-    constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH;
-    DYNAMIC_SHARED(Real, k); // (ROWS, PITCH), as v, q and g; p and ds are (ROWS, ROWS + 1), a row a key
+    constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH, P_PITCH = Tile::P_PITCH;
+    DYNAMIC_SHARED(Real, k); // (ROWS, PITCH), as v, q and g; p and ds are (ROWS, P_PITCH), a row a key
     Real *const v = k + ROWS * PITCH, *const q = v + ROWS * PITCH, *const g = q + ROWS * PITCH;
-    Real *const p = g + ROWS * PITCH, *const ds = p + ROWS * (ROWS + 1);
+    Real *const p = g + ROWS * PITCH, *const ds = p + ROWS * P_PITCH;
 
     const Problem<T> given = GIVEN_PROBLEM;
     const int kv_heads = heads / groups;
@@ -197,12 +198,12 @@ __global__ void __launch_bounds__(THREADS, 4)
                 const Real score = mask(scale * Tile::dot(q + r * PITCH, k + row * PITCH, size), i, j);
                 const Real e = score == -INFINITY_OF<Real> ? 0 : exp_(score - logsumexp[n + i]);
                 const Real mean = i < queries ? delta[n + i] : 0;
-                p[row * (ROWS + 1) + r] = e;
-                ds[row * (ROWS + 1) + r] = e * (Tile::dot(g + r * PITCH, v + row * PITCH, value_size) - mean);
+                p[row * P_PITCH + r] = e;
+                ds[row * P_PITCH + r] = e * (Tile::dot(g + r * PITCH, v + row * PITCH, value_size) - mean);
             }
             __syncwarp(); // the row's p and ds are whole
-            Tile::add_weighted(to_v, p + row * (ROWS + 1), g, part);
-            Tile::add_weighted(to_k, ds + row * (ROWS + 1), q, part);
+            Tile::add_weighted(to_v, p + row * P_PITCH, g, part);
+            Tile::add_weighted(to_k, ds + row * P_PITCH, q, part);
         }
     }
     if (j >= keys) return;

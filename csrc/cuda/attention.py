@@ -11,108 +11,13 @@ multiples of 16 bytes; ``clear``, everything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ringleader.csrc.cuda.device import C_TYPES, Array, Device, c_type, ceil_div
-from ringleader.csrc.cuda.rows import address, check_array, compute_dtype
-from ringleader.csrc.cuda.versions import ALL, Draw, Instance, Version, choose, example, instances, versions
-
-CLEAR_HEADS = (32, 64, 128, 256)  # the sizes of E and F are rounded up to
-LARGEST = 256  # E and F
-CLEAR_THREADS = 128
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """Of an mma kernel: ``across`` rows stream past a tile of 16 ``high`` rows a warp (a group of ``split`` warps)."""
-
-    high: int
-    across: int
-    warps: int = 4
-    split: int = 1
-
-    @property
-    def rows(self) -> int:
-        return 16 * self.high * self.warps // self.split
-
-    @property
-    def threads(self) -> int:
-        return 32 * self.warps
-
-
-# By kernel and size; without and with a mask in memory. As in FlashAttention-2 where the registers suffice without
-# spilling on all architectures; two blocks a multiprocessor of sm_80 up to 128, and not more shared memory than sm_86 has.
-TILES = {
-    "forward": {
-        32: (Tiles(2, 64), Tiles(2, 64)),
-        64: (Tiles(2, 64), Tiles(2, 64)),
-        96: (Tiles(2, 64), Tiles(2, 48)),
-        128: (Tiles(2, 48), Tiles(2, 32)),
-        256: (Tiles(1, 64), Tiles(1, 32)),
-    },
-    "backward_query": {
-        32: (Tiles(2, 64), Tiles(2, 64)),
-        64: (Tiles(2, 32), Tiles(2, 32)),
-        96: (Tiles(2, 32), Tiles(2, 32)),
-        128: (Tiles(1, 32), Tiles(1, 32)),
-        256: (Tiles(1, 16), Tiles(1, 16)),
-    },
-    "backward_key": {
-        32: (Tiles(2, 32), Tiles(2, 32)),
-        64: (Tiles(2, 32), Tiles(2, 32)),
-        96: (Tiles(1, 32), Tiles(1, 32)),
-        128: (Tiles(1, 32), Tiles(1, 32)),
-        256: (Tiles(1, 16, 8, 2), Tiles(1, 16, 8, 2)),
-    },
-}
-MMA_FILES = {
-    "forward": "attention_mma.cu",
-    "backward_query": "attention_mma_backward.cu",
-    "backward_key": "attention_mma_backward.cu",
-}
-
-
-def _fits_mma(shape: Any) -> bool:
-    return bool(shape["head"] % 8 == 0 and shape["value_head"] % 8 == 0 and shape["aligned"])
-
-
-def _mma_expression(kernel: str, dtype: str, head: int, masked: bool) -> str:
-    tiles = TILES[kernel][head][masked]
-    numbers = [head, tiles.high, tiles.across, tiles.warps, *([tiles.split] if kernel == "backward_key" else [])]
-    return f"attention_{kernel}_mma<{C_TYPES[dtype]}, {', '.join(map(str, numbers))}, {str(masked).lower()}>"
-
-
-VERSIONS = versions(
-    *(
-        version
-        for operator in ("attention_forward", "attention_backward")
-        for version in (
-            Version(operator, "mma", least=80, dtypes=("float16", "bfloat16"), fits=_fits_mma),
-            Version(operator, "clear"),
-        )
-    )
-)
-INSTANCES = instances(
-    *(
-        Instance(MMA_FILES[kernel], _mma_expression(kernel, dtype, head, masked), least=80)
-        for kernel, by_head in TILES.items()
-        for head in by_head
-        for dtype in ("float16", "bfloat16")
-        for masked in (False, True)
-    ),
-    *(
-        Instance("attention.cu", f"attention_{kernel}<{C_TYPES[dtype]}, {head}>", production=dtype != "float64")
-        for kernel in TILES
-        for head in CLEAR_HEADS
-        for dtype in ALL
-    ),
-    *(
-        Instance("attention.cu", f"attention_delta<{C_TYPES[dtype]}>", production=dtype != "float64")
-        for dtype in ALL
-    ),
-)
+from ringleader.csrc.cuda.attention_plans import CLEAR_THREADS, LARGEST, plan
+from ringleader.csrc.cuda.device import Array, Device, c_type, ceil_div
+from ringleader.csrc.cuda.rows import address, compute_dtype
+from ringleader.csrc.cuda.versions import ALL, Draw, choose, example
 
 
 def forward(
@@ -196,10 +101,14 @@ def _check_rows(name: str, array: Array, query: Array) -> None:
         raise TypeError(f"attention: {name} is {array.dtype.name}, query {query.dtype.name}")
     if array.ndim != 4:
         raise _refuse(f"{name} must be (batch, heads, rows, columns), its shape is {array.shape}")
+    if array.size == 0:
+        return  # strides mean nothing
     if array.shape[3] > 1 and array.strides[3] != array.dtype.itemsize:
         raise _refuse(f"{name}'s last axis must be contiguous, its strides are {array.strides}")
     if any(stride % array.dtype.itemsize for stride in array.strides):
-        raise _refuse(f"{name}'s strides {array.strides} must be multiples of its {array.dtype.itemsize} bytes")
+        raise _refuse(
+            f"{name}'s strides {array.strides} must be multiples of its {array.dtype.itemsize} bytes"
+        )
 
 
 class _Problem:
@@ -250,12 +159,16 @@ class _Problem:
 
     def _check_mask(self, mask: Array) -> None:
         if mask.dtype not in (np.bool_, self.query.dtype):
-            raise TypeError(f"attention: mask is {mask.dtype.name}; it must be bool, or {self.query.dtype.name} as query")
+            raise TypeError(
+                f"attention: mask is {mask.dtype.name}; it must be bool, or {self.query.dtype.name} as query"
+            )
         scores = (self.batch, self.heads, self.queries, self.keys)
         if mask.ndim > 4 or any(m not in (1, s) for m, s in zip(mask.shape[::-1], scores[::-1])):
             raise _refuse(f"mask {mask.shape} does not broadcast to the scores {scores}")
-        if any(stride % mask.dtype.itemsize for stride in mask.strides):
-            raise _refuse(f"mask's strides {mask.strides} must be multiples of its {mask.dtype.itemsize} bytes")
+        if mask.size and any(stride % mask.dtype.itemsize for stride in mask.strides):
+            raise _refuse(
+                f"mask's strides {mask.strides} must be multiples of its {mask.dtype.itemsize} bytes"
+            )
 
     def check_like_out(self, name: str, array: Array) -> None:
         _check_rows(name, array, self.query)
@@ -298,24 +211,14 @@ class _Problem:
 
     def launch(self, version: str, kernel: str, rows: int, heads: int, args: list[Any]) -> None:
         """A block for each tile of rows of each batch row and head."""
-        size = max(self.head, self.value_head)
-        if version == "mma":
-            head = next(head for head in TILES[kernel] if head >= size)
-            masked = self.mask is not None or self.scale <= 0  # a scale folded in must not turn the order of scores
-            tiles = TILES[kernel][head][masked]
-            file, expression = MMA_FILES[kernel], _mma_expression(kernel, self.query.dtype.name, head, masked)
-            height, threads = tiles.rows, tiles.threads
-            resident, streamed = (1, 2) if kernel == "forward" else (2, 4)
-            shared = 2 * (resident * height + streamed * tiles.across) * (head + 8)
-        else:
-            head = next(head for head in CLEAR_HEADS if head >= size)
-            file, expression = "attention.cu", f"attention_{kernel}<{c_type(self.query.dtype)}, {head}>"
-            height, threads = (32 if head < 64 else 2048 // head), CLEAR_THREADS
-            tall, square = {"forward": (3, 1), "backward_query": (4, 1), "backward_key": (4, 2)}[kernel]
-            shared = height * (tall * (head + 1) + square * (height + 1)) * compute_dtype(self.query.dtype).itemsize
-        blocks = ceil_div(rows, height) * heads * self.batch
+        masked = (
+            self.mask is not None or self.scale <= 0
+        )  # a scale folded into e^score must keep the order of scores
+        use = plan(version, kernel, self.query.dtype.name, max(self.head, self.value_head), masked)
+        blocks = ceil_div(rows, use.rows) * heads * self.batch
         if blocks:
-            self.device.launch(file, expression, blocks, threads, [*args, *self._arguments()], shared=shared)
+            arguments = [*args, *self._arguments()]
+            self.device.launch(use.file, use.expression, blocks, use.threads, arguments, shared=use.shared)
 
     def _arguments(self) -> list[Any]:
         """PROBLEM of attention.cuh."""
@@ -347,4 +250,6 @@ def backward_example(
     query, key, value, grad = (draw(batch, length, heads, head).transpose(0, 2, 1, 3) for _ in range(4))
     scale = head**-0.5
     out, logsumexp = forward(device, query, key, value, scale=scale, causal=True)
-    return backward(device, grad, query, key, value, out, logsumexp, scale=scale, causal=True, version=version)
+    return backward(
+        device, grad, query, key, value, out, logsumexp, scale=scale, causal=True, version=version
+    )

@@ -10,19 +10,29 @@ constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 template <typename T, int HEAD> struct Mma {
     static constexpr int PITCH = HEAD + 8; // of tiles: 8 rows of 16 bytes, as ldmatrix reads them, lie in all 32 banks
 
+    // A tile goes in and out in pieces of 16 bytes, by LANES neighbours a row. Where these are 4, and 8 lanes at once take
+    // pieces of two rows, the rows are 4 apart: the next one lies in the same banks in part.
+    static constexpr int LANES = HEAD % 64 == 0 ? 8 : 4;
+    static __device__ int row_of(int thread) {
+        const int n = thread / LANES;
+        return LANES == 8 ? n : n / 8 * 8 + n % 2 * 4 + n % 8 / 2;
+    }
+
     // tile (ROWS, HEAD) <- rows (rows, columns), by a block of THREADS; nothing has arrived until it is waited for.
     template <int ROWS, int THREADS>
     static __device__ void load(T* tile, const T* from, long long stride, int rows, int columns) {
-        constexpr int LANES = HEAD % 64 == 0 ? 8 : 4; // side by side in a row, while the others take the next rows
-        const int row = threadIdx.x / LANES, column = threadIdx.x % LANES * 8;
+        constexpr int AT_ONCE = THREADS / LANES; // rows
+        const int row = row_of(threadIdx.x), column = threadIdx.x % LANES * 8;
         from += row * stride + column;
         tile += row * PITCH + column;
 #pragma unroll
-        for (int r = 0; r < ROWS; r += THREADS / LANES) {
+        for (int r = 0; r < ROWS; r += AT_ONCE) {
+            if (ROWS % AT_ONCE == 0 || row + r < ROWS) {
 #pragma unroll
-            for (int c = 0; c < HEAD; c += LANES * 8)
-                cp_async<16>(tile + r * PITCH + c, from + c, row + r < rows && column + c < columns);
-            from += THREADS / LANES * stride;
+                for (int c = 0; c < HEAD; c += LANES * 8)
+                    cp_async<16>(tile + r * PITCH + c, from + c, row + r < rows && column + c < columns);
+            }
+            from += AT_ONCE * stride;
         }
     }
 
@@ -91,10 +101,9 @@ template <typename T, int HEAD> struct Mma {
             }
         }
         __syncwarp();
-        for (int i = lane; i < 16 * M * N; i += 32) {
-            const int r = i / N, c = i % N * 8;
-            if (r < rows && c < columns) store_pack(to + r * stride + c, load_pack(stage + r * PITCH + c));
-        }
+        for (int r = row_of(lane); r < 16 * M; r += 32 / LANES)
+            for (int c = lane % LANES * 8; c < 8 * N; c += LANES * 8)
+                if (r < rows && c < columns) store_pack(to + r * stride + c, load_pack(stage + r * PITCH + c));
     }
 };
 

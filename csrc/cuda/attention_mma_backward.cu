@@ -10,8 +10,8 @@ __device__ inline float level_of(const float* logsumexp, int query, int queries)
     return log_sum == -INFINITY_OF<float> ? INFINITY_OF<float> : log_sum * LOG2_E;
 }
 
-// dq, a block a tile of 16 M WARPS queries, as in forward. Keys and values are each used in two products or at once,
-// so that two tiles of both take turns: one is multiplied, the other comes.
+// dq, a block a tile of 16 M WARPS queries, as in forward. Keys serve in two products, so that two tiles of keys and
+// values take turns: while one is multiplied, the other comes.
 template <typename T, int HEAD, int M, int KEYS, int WARPS, bool MASKED>
 __global__ void __launch_bounds__(WARPS * 32, 8 / WARPS)
     attention_backward_query_mma(T* dq, const T* grad, const float* logsumexp, const float* delta,

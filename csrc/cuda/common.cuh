@@ -14,7 +14,7 @@ using uint16_t = unsigned short;
 using uint32_t = unsigned int;
 #endif
 
-// --- Types ------------------------------------------------------------------------------------------------------------
+// --- Types -----------------------------------------------------------------------------------------------------------
 
 // What arithmetic on stored T is done in: float, and double for double.
 template <typename T>
@@ -77,7 +77,7 @@ __device__ __forceinline__ float2 unpack_pair<__nv_bfloat16>(uint32_t pair) {
   return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(pair));
 }
 
-// --- Memory -----------------------------------------------------------------------------------------------------------
+// --- Memory ----------------------------------------------------------------------------------------------------------
 
 // 16 bytes of T: what one thread loads or stores at once. Addresses are multiples of 16 bytes.
 template <typename T>
@@ -106,7 +106,7 @@ __device__ __forceinline__ void store_pack(T* to, const Pack<T>& pack) {
   T* name = reinterpret_cast<T*>(dynamic_shared_raw)
 #endif
 
-// --- Math: one name for float and double --------------------------------------------------------------------------------
+// --- Math: one name for float and double -----------------------------------------------------------------------------
 
 #define RINGLEADER_UNARY(name, of_float, of_double)                                  \
   __device__ __forceinline__ float name(float value) { return of_float(value); }     \
@@ -138,7 +138,7 @@ __device__ __forceinline__ float min_(float a, float b) { return fminf(a, b); }
 __device__ __forceinline__ double min_(double a, double b) { return fmin(a, b); }
 __device__ __forceinline__ int min_(int a, int b) { return b < a ? b : a; }
 
-// --- Reductions: always in the same order, so results are the same bits in every run --------------------------------------
+// --- Reductions: always in the same order, so results are the same bits in every run ---------------------------------
 
 // Over WIDTH neighbouring lanes (a power of two); all of them get it. All 32 lanes must call.
 template <int WIDTH = 32, typename T>
@@ -186,7 +186,7 @@ __device__ __forceinline__ T block_max(T value) {
   return largest;
 }
 
-// --- Waiting for other blocks: only for grids that fit the GPU at once ----------------------------------------------------
+// --- Waiting for other blocks: only for grids that fit the GPU at once -----------------------------------------------
 
 // What a loop that waits for another block reads: `while (poll(flag) < wanted) {}`. The emulator runs other blocks here.
 #ifndef RINGLEADER_EMULATE

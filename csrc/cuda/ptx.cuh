@@ -14,7 +14,7 @@
 #include "ptx.h"  // of csrc/emulate
 #else
 
-// --- cp.async: global to shared memory, past the registers ----------------------------------------------------------------
+// --- cp.async: global to shared memory, past the registers -----------------------------------------------------------
 
 // Starts copying BYTES (4, 8 or 16; both addresses multiples of it); writes zeros, and does not read, if not wanted.
 template <int BYTES>
@@ -39,7 +39,7 @@ __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-// --- ldmatrix: 8 x 8 matrices of 16-bit numbers from shared memory ---------------------------------------------------------
+// --- ldmatrix: 8 x 8 matrices of 16-bit numbers from shared memory ---------------------------------------------------
 
 // Lane l gives the address of row l % 8 of matrix l / 8 (x2: lanes 0 to 15 count): 16 bytes, a multiple of 16.
 // It gets row l / 4, columns 2 (l % 4), +1 of each; with _trans, of the transposed matrices.
@@ -66,7 +66,7 @@ RINGLEADER_LDMATRIX_X2(ldmatrix_x2_trans, ".trans")
 #undef RINGLEADER_LDMATRIX_X4
 #undef RINGLEADER_LDMATRIX_X2
 
-// --- mma: d += a b, sums in float -----------------------------------------------------------------------------------------
+// --- mma: d += a b, sums in float ------------------------------------------------------------------------------------
 
 #define RINGLEADER_MMA(shape_and_types)                                                                     \
   asm volatile("mma.sync.aligned." shape_and_types " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "        \

@@ -97,7 +97,7 @@ inline float max(float x, float y) { return fmaxf(x, y); }
 inline double min(double x, double y) { return fmin(x, y); }
 inline double max(double x, double y) { return fmax(x, y); }
 
-// --- Bits ---------------------------------------------------------------------------------------------------------------
+// --- Bits ------------------------------------------------------------------------------------------------------------
 
 inline float __int_as_float(int x) { return emulate::bit_cast<float>(x); }
 inline float __uint_as_float(unsigned x) { return emulate::bit_cast<float>(x); }
@@ -138,7 +138,7 @@ inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return shift % 32 ? low >> shift % 32 | high << (32 - shift % 32) : low;
 }
 
-// --- Memory: hints to caches mean nothing here ----------------------------------------------------------------------------
+// --- Memory: hints to caches mean nothing here -----------------------------------------------------------------------
 
 template <typename T>
 inline T __ldg(const T* address) { return *address; }

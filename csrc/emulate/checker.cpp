@@ -3,61 +3,18 @@
 // g++ -fsanitize=thread puts a call before each access (__tsan_read4 and the like). Those functions are here, in place of
 // the sanitizer's own library. Of each byte of shared memory and each element of the arguments, the last write and two
 // reads are kept; a new access that conflicts with one that did not happen before it (clocks.h) is a race.
-#include "checker.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <map>
-#include <tuple>
-
-#include "clocks.h"
-#include "scheduler.h"
-#include "traffic.h"
+#include "watch.h"
 
 extern "C" char __ehdr_start[] __attribute__((visibility("hidden")));  // of this shared object: by the linker
 extern "C" char _end[] __attribute__((visibility("hidden")));
 
 namespace emulate {
 
-namespace {
-
-struct Cell {
-  Stamp writer, reader, other;  // the last reader, and the last one of another warp
-  uint32_t copying = 0;         // the thread + 1 whose cp.async is under way to here
-};
-
-struct Watched {
-  Memory memory;
-  std::vector<Cell> cells;
-};
-
-struct BlockState {
-  BlockClock clock;
-  Requests requests;
-  std::vector<std::vector<Cell>> shared;  // of each static array; then of dynamic shared memory
-  Memory dynamic;
-};
-
-constexpr size_t MOST_FAULTS = 200;  // different ones
-constexpr uint64_t NEAR = 4096;      // bytes: an address so near to an array was meant to be in it
-
-struct Checker {
-  std::vector<Watched> arguments;  // by address
-  std::vector<Memory> shared;      // by address
-  std::vector<Where> places;
-  std::unordered_map<size_t, uint32_t> place_of_pc;
-  std::map<std::pair<const char*, int>, uint32_t> place_of_line;
-  std::map<std::tuple<const char*, uint32_t, uint32_t>, Fault> faults;  // by kind, place, the other's place
-  std::unordered_map<uint64_t, std::vector<uint32_t>> words;            // clocks of words that atomics worked on
-  Requests::Totals totals;
-  std::vector<Fault> found;
-  std::vector<Traffic> traffic;
-};
 Checker* checker;
-
-BlockState& state_of(const Block& block) { return *static_cast<BlockState*>(block.state); }
 
 uint32_t place_of(size_t pc) {
   const auto [at, fresh] = checker->place_of_pc.try_emplace(pc, static_cast<uint32_t>(checker->places.size()));
@@ -72,7 +29,24 @@ uint32_t place_of(Site site) {
   return at->second;
 }
 
-// --- Faults -----------------------------------------------------------------------------------------------------------------
+Stamp stamp_now(uint32_t place, bool atomic) {
+  const Thread& thread = *current();
+  const BlockClock& clock = state_of(*thread.block).clock;
+  Stamp stamp;
+  stamp.thread = thread.block->linear * static_cast<uint32_t>(thread.block->threads.size()) + thread.linear + 1;
+  stamp.time = clock.time();
+  stamp.tick = clock.tick(thread.linear);
+  stamp.place = place & 0x7fffffff;
+  stamp.atomic = atomic;
+  return stamp;
+}
+
+namespace {
+
+constexpr size_t MOST_FAULTS = 200;  // different ones
+constexpr uint64_t NEAR = 4096;      // bytes: an address so near to an array was meant to be in it
+
+// --- Faults ----------------------------------------------------------------------------------------------------------
 
 constexpr uint32_t NO_PLACE = ~0u;
 
@@ -130,13 +104,7 @@ const char* verb(Access access) {
   fail("out of bounds", {}, "the launch ended here");
 }
 
-// --- Finding what an address belongs to -------------------------------------------------------------------------------------
-
-struct Target {
-  const Memory* memory = nullptr;
-  std::vector<Cell>* cells = nullptr;
-  bool shared = false;
-};
+// --- Finding what an address belongs to ------------------------------------------------------------------------------
 
 template <typename Item, typename Get>
 size_t last_not_after(const std::vector<Item>& items, uint64_t address, Get memory) {  // items.size(): none
@@ -148,6 +116,8 @@ size_t last_not_after(const std::vector<Item>& items, uint64_t address, Get memo
 bool inside(const Memory& memory, uint64_t address, size_t bytes) {
   return address >= memory.start && address + bytes <= memory.start + memory.bytes;
 }
+
+}  // namespace
 
 Target find(uint64_t address, size_t bytes) {
   BlockState& state = state_of(*current()->block);
@@ -165,6 +135,8 @@ Target find(uint64_t address, size_t bytes) {
   return {};
 }
 
+namespace {
+
 // Memory that is no business of ours: the thread's own stack, constants. Between shared arrays nothing is.
 bool is_private(uint64_t address, size_t bytes) {
   const uint64_t stack = reinterpret_cast<uint64_t>(current()->stack);
@@ -175,19 +147,7 @@ bool is_private(uint64_t address, size_t bytes) {
   return address >= reinterpret_cast<uint64_t>(__ehdr_start) && address < reinterpret_cast<uint64_t>(_end);
 }
 
-// --- One access ---------------------------------------------------------------------------------------------------------------
-
-Stamp stamp_now(uint32_t place, bool atomic) {
-  const Thread& thread = *current();
-  const BlockClock& clock = state_of(*thread.block).clock;
-  Stamp stamp;
-  stamp.thread = thread.block->linear * static_cast<uint32_t>(thread.block->threads.size()) + thread.linear + 1;
-  stamp.time = clock.time();
-  stamp.tick = clock.tick(thread.linear);
-  stamp.place = place & 0x7fffffff;
-  stamp.atomic = atomic;
-  return stamp;
-}
+// --- One access ------------------------------------------------------------------------------------------------------
 
 bool happened_before(const Stamp& stamp) {
   const Thread& thread = *current();
@@ -238,18 +198,13 @@ void check_cell(Cell& cell, const Stamp& now, Access access, const Target& targe
   }
 }
 
-template <typename Do>
-void for_cells(const Target& target, uint64_t address, size_t bytes, Do what) {
-  const unsigned granule = target.memory->granule;
-  const uint64_t offset = address - target.memory->start;
-  for (uint64_t i = offset / granule; i <= (offset + bytes - 1) / granule; i++) what((*target.cells)[i], i * granule);
-}
-
 Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t place) {
   const Target target = find(address, bytes);
   if (target.memory == nullptr && !is_private(address, bytes)) out_of_bounds(address, bytes, access, place);
   return target;
 }
+
+}  // namespace
 
 void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
   const Target target = checked_target(address, bytes, access, place);
@@ -271,131 +226,4 @@ void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
   }
 }
 
-void look(const void* address, size_t bytes, Access access, const void* pc) {
-  if (current() == nullptr || checker == nullptr || bytes == 0) return;
-  look(reinterpret_cast<uint64_t>(address), bytes, access, place_of(reinterpret_cast<size_t>(pc) - 1));
-}
-
-}  // namespace
-
-// --- What the scheduler and the kernel tell -----------------------------------------------------------------------------------
-
-void touch(const void* address, size_t bytes, Access access, Site site) {
-  look(reinterpret_cast<uint64_t>(address), bytes, access, place_of(site));
-}
-
-void fence() { state_of(*current()->block).clock.fence(current()->linear); }
-
-void block_starts(Block& block, unsigned char* dynamic_shared) {
-  auto* state = new BlockState{BlockClock(static_cast<unsigned>(block.threads.size())), {}, {}, {}};
-  for (const Memory& array : checker->shared) state->shared.emplace_back(array.bytes / array.granule);
-  const size_t start = reinterpret_cast<size_t>(dynamic_shared);
-  state->dynamic = {start, launch().shared, 0, 1, "dynamic shared memory"};
-  state->shared.emplace_back(launch().shared);
-  block.state = state;
-}
-
-void block_ends(Block& block) {
-  state_of(block).requests.flush(checker->totals);
-  delete static_cast<BlockState*>(block.state);
-  block.state = nullptr;
-}
-
-void barrier_done(Block& block) {
-  state_of(block).clock.barrier();
-  state_of(block).requests.flush(checker->totals);
-}
-
-void met(Warp& warp, unsigned lanes) {
-  state_of(*warp.lanes->block).clock.meet(warp.lanes->linear, lanes);
-}
-
-void copy_issued(const Copy& copy) {
-  if (copy.wanted) touch(copy.from, copy.bytes, Access::read, copy.site);
-  touch(copy.to, copy.bytes, Access::write, copy.site);
-  const uint64_t to = reinterpret_cast<uint64_t>(copy.to);
-  const uint32_t thread = current()->linear + 1;
-  for_cells(find(to, copy.bytes), to, copy.bytes, [&](Cell& cell, uint64_t) { cell.copying = thread; });
-}
-
-void copy_done(const Copy& copy) {
-  const uint64_t to = reinterpret_cast<uint64_t>(copy.to);
-  const Stamp now = stamp_now(place_of(copy.site), false);
-  for_cells(find(to, copy.bytes), to, copy.bytes, [&](Cell& cell, uint64_t) {
-    cell.copying = 0;
-    cell.writer = now;
-  });
-}
-
 }  // namespace emulate
-
-// --- What Python calls ----------------------------------------------------------------------------------------------------------
-
-#define RINGLEADER_EXPORT extern "C" __attribute__((visibility("default")))
-
-RINGLEADER_EXPORT void ringleader_check_begin(const emulate::Memory* arguments, size_t argument_count,
-                                              const emulate::Memory* shared, size_t shared_count) {
-  using namespace emulate;
-  delete checker;
-  checker = new Checker;
-  for (size_t i = 0; i < argument_count; i++) {
-    const Memory& memory = arguments[i];
-    checker->arguments.push_back({memory, std::vector<Cell>(memory.bytes / memory.granule + 1)});
-  }
-  checker->shared.assign(shared, shared + shared_count);
-}
-
-RINGLEADER_EXPORT void ringleader_check_end() {
-  using namespace emulate;
-  for (const auto& [key, fault] : checker->faults) checker->found.push_back(fault);
-  for (const auto& [key, total] : checker->totals) {
-    checker->traffic.push_back(
-        {checker->places[Requests::place(key)], total.shared, total.requests, total.cost, total.ideal});
-  }
-}
-
-RINGLEADER_EXPORT size_t ringleader_check_faults(const emulate::Fault** faults) {
-  *faults = emulate::checker->found.data();
-  return emulate::checker->found.size();
-}
-
-RINGLEADER_EXPORT size_t ringleader_check_traffic(const emulate::Traffic** traffic) {
-  *traffic = emulate::checker->traffic.data();
-  return emulate::checker->traffic.size();
-}
-
-// --- What g++ -fsanitize=thread calls ---------------------------------------------------------------------------------------------
-
-#define RINGLEADER_HOOK(bytes)                                                                            \
-  RINGLEADER_EXPORT void __tsan_read##bytes(void* address) {                                              \
-    emulate::look(address, bytes, emulate::Access::read, __builtin_return_address(0));                    \
-  }                                                                                                       \
-  RINGLEADER_EXPORT void __tsan_write##bytes(void* address) {                                             \
-    emulate::look(address, bytes, emulate::Access::write, __builtin_return_address(0));                   \
-  }                                                                                                       \
-  RINGLEADER_EXPORT void __tsan_unaligned_read##bytes(void* address) {                                    \
-    emulate::look(address, bytes, emulate::Access::read, __builtin_return_address(0));                    \
-  }                                                                                                       \
-  RINGLEADER_EXPORT void __tsan_unaligned_write##bytes(void* address) {                                   \
-    emulate::look(address, bytes, emulate::Access::write, __builtin_return_address(0));                   \
-  }                                                                                                       \
-  RINGLEADER_EXPORT void __tsan_volatile_read##bytes(void* address) {                                     \
-    emulate::look(address, bytes, emulate::Access::read, __builtin_return_address(0));                    \
-  }                                                                                                       \
-  RINGLEADER_EXPORT void __tsan_volatile_write##bytes(void* address) {                                    \
-    emulate::look(address, bytes, emulate::Access::write, __builtin_return_address(0));                   \
-  }
-RINGLEADER_HOOK(1)
-RINGLEADER_HOOK(2)
-RINGLEADER_HOOK(4)
-RINGLEADER_HOOK(8)
-RINGLEADER_HOOK(16)
-RINGLEADER_EXPORT void __tsan_read_range(void* address, size_t bytes) {
-  emulate::look(address, bytes, emulate::Access::read, __builtin_return_address(0));
-}
-RINGLEADER_EXPORT void __tsan_write_range(void* address, size_t bytes) {
-  emulate::look(address, bytes, emulate::Access::write, __builtin_return_address(0));
-}
-RINGLEADER_EXPORT void __tsan_init() {}
-RINGLEADER_EXPORT void __tsan_func_entry(void*) {}
-RINGLEADER_EXPORT void __tsan_func_exit() {}

@@ -35,7 +35,8 @@ CHECKED = [
     "-O1", "-g", "-fsanitize=thread", "-DRINGLEADER_CHECKED", "-fno-zero-initialized-in-bss", "-fno-tree-sra",
 ]  # fmt: skip
 GAP = 256  # bytes, checker.h's: a multiple of every array's alignment
-RUNTIME = ["context.cpp", "ptx.cpp", "scheduler.cpp", "stacks.cpp", "warp.cpp"]
+RUNTIME = ["context.cpp", "failure.cpp", "ptx.cpp", "scheduler.cpp", "stacks.cpp", "waiting.cpp", "warp.cpp"]
+CHECKER = ["checker.cpp", "hooks.cpp"]
 
 
 def cache_folder() -> Path:
@@ -111,8 +112,8 @@ def _leave_gaps(assembly: str) -> str:
 
 def _runtime(*, checked: bool) -> Path:
     """The scheduler and all that kernels are linked with, as one object file."""
-    sources = [HERE / name for name in [*RUNTIME, *(["checker.cpp"] if checked else [])]]
-    flags = [*FLAGS, "-O3", "-g1", *(["-DRINGLEADER_CHECKED"] if checked else [])]
+    sources = [HERE / name for name in [*RUNTIME, *(CHECKER if checked else [])]]
+    flags = [*FLAGS, "-O2", "-g1", *(["-DRINGLEADER_CHECKED"] if checked else [])]
     key = _key(flags, [*sources, *sorted(HERE.glob("*.h"))])
 
     def make(target: Path, folder: Path) -> None:

@@ -5,6 +5,6 @@
 #include "language.h"
 #include "conversions.h"
 #include "arithmetic.h"
-#include "atomics.h"
 #include "half.h"
+#include "atomics.h"
 #include "synchronise.h"

@@ -27,7 +27,7 @@
 #define gridDim (emulate::grid_extent())
 constexpr int warpSize = 32;
 
-// --- Vector types: aligned to their size, as on a GPU -------------------------------------------------------------------
+// --- Vector types: aligned to their size, as on a GPU ----------------------------------------------------------------
 
 #define RINGLEADER_VECTOR(T, name, alignment2, alignment4)                                      \
   struct alignas(sizeof(T)) name##1 { T x; };                                                   \

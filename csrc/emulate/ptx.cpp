@@ -6,7 +6,7 @@
 
 namespace emulate {
 
-// --- cp.async: nothing is copied before the wait, so that a missing one shows ---------------------------------------------
+// --- cp.async: nothing is copied before the wait, so that a missing one shows ----------------------------------------
 
 void cp_async(void* shared, const void* global, unsigned bytes, bool wanted, Site site) {
   const size_t to = reinterpret_cast<size_t>(shared), from = reinterpret_cast<size_t>(global);
@@ -39,7 +39,7 @@ void cp_async_wait(unsigned pending) {
   self->copies.erase(self->copies.begin(), self->copies.begin() + static_cast<long>(done));
 }
 
-// --- ldmatrix -------------------------------------------------------------------------------------------------------------
+// --- ldmatrix --------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -79,7 +79,7 @@ void ldmatrix(uint32_t* r, const void* row, int matrices, bool transposed, const
   memcpy(r, exchange().bits, static_cast<size_t>(matrices) * sizeof *r);
 }
 
-// --- mma ------------------------------------------------------------------------------------------------------------------
+// --- mma -------------------------------------------------------------------------------------------------------------
 
 namespace {
 
