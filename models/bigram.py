@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 from ringleader.runtime.autograd import Module, Parameter, Tensor
+from ringleader.runtime.autograd.op import array_module
 
 
 class Bigram(Module):
@@ -18,5 +19,6 @@ class Bigram(Module):
         self.table = Parameter(np.zeros((tokens, tokens), dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        one_hot = np.eye(len(self.table), dtype=self.table.dtype)[x.data.reshape(-1)]  # (N T, tokens)
-        return (Tensor(one_hot) @ self.table).reshape(*x.shape, len(self.table))
+        xp = array_module(x.device)
+        one_hot = xp.eye(len(self.table), dtype=self.table.dtype)[x.data.reshape(-1)]  # (N T, tokens)
+        return (Tensor(one_hot, device=x.device) @ self.table).reshape(*x.shape, len(self.table))

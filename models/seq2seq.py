@@ -19,7 +19,7 @@ from ringleader.runtime.autograd import (
     Tensor,
     no_grad,
 )
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, to_host
 
 
 class DecoderBlock(Module):
@@ -91,15 +91,19 @@ class Seq2Seq(Module):
     def _embed(self, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.context:
             raise ValueError(f"Seq2Seq: {tokens.shape[1]} tokens, but context is {self.context}")
-        placed: Tensor = self.tokens(tokens) + self.places(Tensor(np.arange(tokens.shape[1])))
+        placed: Tensor = self.tokens(tokens) + self.places(
+            Tensor(np.arange(tokens.shape[1]), device=tokens.device)
+        )
         return placed
 
     def translate(self, source: Array, start: int, length: int) -> Array:
         """The likeliest next token, ``length`` times: (N, length), without ``start``."""
         with no_grad():
-            memory, mask = self.encode(Tensor(source)), self.mask(Tensor(source))
+            device = self.output.weight.device
+            given = Tensor(source, device=device)
+            memory, mask = self.encode(given), self.mask(given)
             target = np.full((len(source), 1), start, np.int64)
             for _ in range(length):
-                logits = self.decode(Tensor(target), memory, mask).data[:, -1]
+                logits = to_host(self.decode(Tensor(target, device=device), memory, mask).data[:, -1])
                 target = np.concatenate([target, logits.argmax(axis=-1)[:, None]], axis=1)
         return target[:, 1:]

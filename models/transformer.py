@@ -77,7 +77,7 @@ class Transformer(Module):
             raise ValueError(f"Transformer: {length} tokens, but context is {self.context}")
         x = self.tokens(tokens)  # (N, T, width)
         if self.places is not None:
-            x = x + self.places(Tensor(np.arange(length)))
+            x = x + self.places(Tensor(np.arange(length), device=tokens.device))
         x = self.drop(x)
         for block in self.blocks:
             x = block(x, self.turn)

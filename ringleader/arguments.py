@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import math
 import re
@@ -9,6 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ringleader.collectives import COLLECTIVES, Schedule, algorithms, build, find, import_msccl
 from ringleader.collectives.topology.units import (
@@ -21,11 +25,24 @@ from ringleader.collectives.topology.units import (
     seconds,
     whole,
 )
+from ringleader.csrc.cuda.versions import ARCHITECTURES
 from ringleader.launch import MOST_STARTED
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 MOST_VALUES = 100_000  # of one option; more is a typing error
 MOST_RANKS = MOST_HOSTS
+
+
+def typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """For argparse, which shows the text of this error only."""
+
+    def typed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return typed
 
 
 def size(text: str) -> int:
@@ -125,6 +142,27 @@ def started(text: str) -> list[int]:
     if max(every) > MOST_STARTED:
         raise ValueError(f"{max(every)} are too many ranks for one machine, at most {MOST_STARTED}")
     return every
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Extents of an array, separated by commas: 2,4,37,64."""
+    return tuple(map(natural, text.split(",")))
+
+
+def dtype(name: str) -> Any:
+    """numpy's. ValueError: bfloat16, which numpy has from ml_dtypes alone, is not there."""
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise ValueError("bfloat16 needs ml_dtypes: pip install ml_dtypes") from error
+    return np.dtype(ml_dtypes.bfloat16)
+
+
+def architectures(text: str) -> list[str]:
+    """That kernels are compiled for, like 80,90a; or all."""
+    return list(ARCHITECTURES) if text == "all" else names(text, ARCHITECTURES, "architecture")
 
 
 def names(text: str, known: Iterable[str], what: str) -> list[str]:

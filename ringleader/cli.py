@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import ringleader
-from ringleader import doctor, explore, measured, train_options
+from ringleader import doctor, explore, kernels, measured, train_options
 from ringleader.collectives.topology.units import escaped
 from ringleader.launch import MOST_STARTED, LaunchError, launch, launched
 from ringleader.memory import bounded_memory
@@ -57,6 +57,7 @@ def parsers() -> tuple[Parser, Mapping[str, Parser]]:
     commands = main.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     train_options.add_commands(commands)
     add_commands(commands)
+    of_kernels = kernels.add_commands(commands)
     looks = commands.add_parser(
         "doctor", help="say what this installation can do, and what would make it faster", allow_abbrev=False,
         description="Say what this installation can do, what is slower than it could be, and the remedy. Exit code "
@@ -66,7 +67,7 @@ def parsers() -> tuple[Parser, Mapping[str, Parser]]:
         "-n", "--ranks", type=int, help="also start so many ranks, by mpirun, and measure them"
     )
     looks.add_argument("--json", action="store_true", help="JSON, for programs")
-    return main, commands.choices
+    return main, {**commands.choices, **of_kernels}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known, unknown = whole.parse_known_args(arguments)
     options = vars(known)
     if unknown:
-        command = commands.get(known.command, whole)
+        name = f"kernels {known.action}" if known.command == "kernels" else known.command
+        command = commands.get(name, whole)
         fail(f"unknown option {' '.join(unknown)}; known: {command.known_options()}", USAGE_ERROR)
     if known.command is None:
         whole.print_help()
@@ -87,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _measure(known, arguments)
         if known.command in explore.COMMANDS:
             return _answer(lambda: _explore(known))
+        if known.command == "kernels":
+            return _answer(lambda: kernels.run(known))
         if known.command == "doctor":
             return _answer(lambda: _doctor(known.ranks, known.json))
         if known.command == "sample":

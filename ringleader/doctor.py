@@ -52,6 +52,11 @@ import mmap, sys
 with open(sys.argv[1], "r+b") as file, mmap.mmap(file.fileno(), 4096) as memory:
     assert memory[:4] == b"ours"
 """
+LOOK_AT_GPU = """
+from ringleader.csrc.cuda.gpu import Gpu
+gpu = Gpu()
+print(f"{gpu.name}, {gpu.multiprocessors} multiprocessors; kernels are compiled for sm_{gpu.target}")
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Finding:
 def run(ranks: int | None, as_json: bool) -> int:
     """Print the report; ``ranks``: also start so many. Returns 1 if something is broken, 0 otherwise."""
     findings = []
-    for look in (_versions, _engine, _mpi, _mpirun, _sharing, _limits, _memory, _cores, _gpu):
+    for look in (_versions, _engine, _mpi, _mpirun, _sharing, _limits, _memory, _cores, _gpu, _kernels):
         findings += list(look())
     if ranks is not None:
         findings.append(_started(ranks))
@@ -209,14 +214,33 @@ def _cores() -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
-    """CuPy is not imported: that alone may take seconds, or fail."""
-    if find_spec("cupy") is not None:
-        yield Finding("gpu", OK, "CuPy is installed; ringleader has no GPU kernels yet")
+    """In a process of its own: importing CuPy may take seconds, or fail."""
+    if find_spec("cupy") is None:
+        remedy = "with an NVIDIA GPU: pip install 'ringleader[cuda13]', or [cuda12] for a driver before 580"
+        yield Finding("gpu", OK, "not looked for: CuPy is not installed", (remedy,))
+        return
+    code, output = _output([sys.executable, "-c", LOOK_AT_GPU])
+    if code:
+        yield Finding("gpu", LESS, _last_line(output).partition(": ")[2] or _last_line(output))
     else:
-        remedy = (
-            "with an NVIDIA GPU: pip install 'ringleader[cuda12]' or 'ringleader[cuda13]', for what comes"
-        )
-        yield Finding("gpu", OK, "CuPy is not installed; ringleader has no GPU kernels yet", (remedy,))
+        yield Finding("gpu", OK, _last_line(output))
+
+
+def _kernels() -> Iterator[Finding]:
+    """What compiles CUDA kernels for a GPU, and what runs them without one."""
+    from ringleader.csrc.cuda import nvrtc
+    from ringleader.csrc.emulate import CompileError
+    from ringleader.csrc.emulate.compiler import compiler
+
+    try:
+        text = f"{nvrtc.nvrtc_version()} by {nvrtc.binding().package}, headers in {nvrtc.toolkit_headers()}"
+        yield Finding("nvrtc", OK, text)
+    except nvrtc.NoCompiler as error:
+        yield Finding("nvrtc", LESS, "none that could compile CUDA kernels", (str(error),))
+    try:
+        yield Finding("emulator", OK, f"runs CUDA kernels on the CPU, compiled by {compiler()[0]}")
+    except CompileError as error:
+        yield Finding("emulator", LESS, "does not run CUDA kernels here", (str(error),))
 
 
 def _started(ranks: int) -> Finding:

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from ringleader import arguments
+from ringleader.arguments import typed
 from ringleader.bench.contestants import PEERS
 from ringleader.bench.patterns import PATTERNS
 from ringleader.collectives.simulate.simulator import GAMMA, OVERHEAD
 from ringleader.collectives.topology.units import factor, seconds, seconds_text
 from ringleader.runtime.comm.measure import SECONDS
-
-
-def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """For argparse, which shows the text of this error only."""
-
-    def typed(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return typed
-
 
 ALGORITHM = "allreduce (all its algorithms), allreduce/ring, broadcast/chain:chunks=8, or an MSCCL-IR file"
 TOPOLOGY = "switch, ring, torus:4x4, fat-tree:k=8, islands:gpus=8, file:NAME, ..."
@@ -40,55 +27,55 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "targets": (("targets",), {"nargs": "+", "metavar": "ALGORITHM", "help": ALGORITHM}),
     "any-targets": (("targets",), {"nargs": "*", "metavar": "ALGORITHM", "help": f"{ALGORITHM}; default: all"}),
     "collectives": (("targets",), {
-        "nargs": "*", "type": _typed(arguments.collective), "metavar": "COLLECTIVE", "help": "default: all"}),
+        "nargs": "*", "type": typed(arguments.collective), "metavar": "COLLECTIVE", "help": "default: all"}),
     "ranks": (("-n", "--ranks"), {
-        "type": _typed(arguments.counts), "default": "8", "help": "like 8, 2-64 or 8-4096x2 (default 8)"}),
+        "type": typed(arguments.counts), "default": "8", "help": "like 8, 2-64 or 8-4096x2 (default 8)"}),
     "many-ranks": (("-n", "--ranks"), {
-        "type": _typed(arguments.counts), "default": "2-33", "help": "like 8, 2-64 or 8-4096x2 (default 2-33)"}),
-    "one-rank-count": (("-n", "--ranks"), {"type": _typed(arguments.count), "default": "8", "help": "(default 8)"}),
+        "type": typed(arguments.counts), "default": "2-33", "help": "like 8, 2-64 or 8-4096x2 (default 2-33)"}),
+    "one-rank-count": (("-n", "--ranks"), {"type": typed(arguments.count), "default": "8", "help": "(default 8)"}),
     "sizes": (("-b", "--bytes"), {
-        "dest": "sizes", "type": _typed(arguments.sizes), "default": "4M",
+        "dest": "sizes", "type": typed(arguments.sizes), "default": "4M",
         "help": "of a rank's larger buffer, like 64K, 4M or 1K-1G (default 4M)"}),
     "one-size": (("-b", "--bytes"), {
-        "dest": "sizes", "type": _typed(arguments.one_size), "default": "4M",
+        "dest": "sizes", "type": typed(arguments.one_size), "default": "4M",
         "help": "of a rank's larger buffer, like 64K or 4M (default 4M)"}),
-    "root": (("--root",), {"type": _typed(arguments.natural), "default": 0, "help": "of a rooted collective (default 0)"}),
+    "root": (("--root",), {"type": typed(arguments.natural), "default": 0, "help": "of a rooted collective (default 0)"}),
     "json": (("--json",), {
         "dest": "form", "action": "store_const", "const": "json", "default": "table", "help": "JSON, not a table"}),
     "csv": (("--csv",), {"dest": "form", "action": "store_const", "const": "csv", "help": "CSV, not a table"}),
-    "alpha": (("--alpha",), {"type": _typed(seconds), "default": 3e-6, "help": "time of a start, like 3us (default)"}),
-    "beta": (("--beta",), {"type": _typed(factor), "default": 2e-10, "help": "seconds a byte moved (default 2e-10)"}),
-    "gamma": (("--gamma",), {"type": _typed(factor), "default": 1e-10, "help": "seconds a byte folded (default 1e-10)"}),
+    "alpha": (("--alpha",), {"type": typed(seconds), "default": 3e-6, "help": "time of a start, like 3us (default)"}),
+    "beta": (("--beta",), {"type": typed(factor), "default": 2e-10, "help": "seconds a byte moved (default 2e-10)"}),
+    "gamma": (("--gamma",), {"type": typed(factor), "default": 1e-10, "help": "seconds a byte folded (default 1e-10)"}),
     "overhead": (("--overhead",), {
-        "type": _typed(seconds), "default": OVERHEAD, "metavar": "TIME",
+        "type": typed(seconds), "default": OVERHEAD, "metavar": "TIME",
         "help": f"start-up of a message, o of LogGOPS (default {seconds_text(OVERHEAD)})"}),
     "fold-gamma": (("--gamma",), {
-        "type": _typed(factor), "default": GAMMA, "help": f"seconds a byte folded (default {GAMMA:g})"}),
+        "type": typed(factor), "default": GAMMA, "help": f"seconds a byte folded (default {GAMMA:g})"}),
     "loggp": (("--loggp",), {
-        "type": _typed(arguments.loggp), "default": {}, "metavar": "KEY=VALUE,...",
+        "type": typed(arguments.loggp), "default": {}, "metavar": "KEY=VALUE,...",
         "help": "parameters of model loggp, like o=1us,L=500ns,S=64K: L, o, g times; G, O seconds a byte; S bytes"}),
     "on": (("--on",), {"default": "switch", "metavar": "TOPOLOGY", "help": f"{TOPOLOGY} (default switch)"}),
     "maybe-on": (("--on",), {
         "metavar": "TOPOLOGY", "help": f"simulate on {TOPOLOGY} (default: alpha, beta and gamma)"}),
     "placement": (("--placement",), {
-        "type": _typed(arguments.placement), "default": "block",
+        "type": typed(arguments.placement), "default": "block",
         "help": "block, cyclic, random:SEED, or host numbers like 3,1,0,2 (default block)"}),
     "model": (("--model",), {
         "choices": ("rounds", "loggp"), "default": "rounds",
         "help": "round-synchronous with contention (default), or LogGOPS per rank"}),
     "ports": (("--ports",), {
-        "type": _typed(arguments.ports), "default": 1,
+        "type": typed(arguments.ports), "default": 1,
         "help": "of model rounds: messages that a rank starts at once (default 1; inf: any number)"}),
     "slow": (("--slow",), {
-        "action": "append", "default": [], "type": _typed(arguments.slow), "metavar": "RANK=FACTOR",
+        "action": "append", "default": [], "type": typed(arguments.slow), "metavar": "RANK=FACTOR",
         "help": "a straggler"}),
-    "jitter": (("--jitter",), {"type": _typed(factor), "default": 0.0, "help": "relative spread of message times"}),
-    "seed": (("--seed",), {"type": _typed(arguments.natural), "default": 0, "help": "of the jitter (default 0)"}),
+    "jitter": (("--jitter",), {"type": typed(factor), "default": 0.0, "help": "relative spread of message times"}),
+    "seed": (("--seed",), {"type": typed(arguments.natural), "default": 0, "help": "of the jitter (default 0)"}),
     "degrade": (("--degrade",), {
-        "action": "append", "default": [], "type": _typed(arguments.degraded), "metavar": "A,B=SHARE",
+        "action": "append", "default": [], "type": typed(arguments.degraded), "metavar": "A,B=SHARE",
         "help": "links between vertices A and B keep that share of their bandwidth"}),
     "cut": (("--cut",), {
-        "action": "append", "default": [], "type": _typed(arguments.pair), "metavar": "A,B",
+        "action": "append", "default": [], "type": typed(arguments.pair), "metavar": "A,B",
         "help": "no link between vertices A and B"}),
     "trace": (("--trace",), {"metavar": "FILE", "help": "write the last run as a Chrome trace, for Perfetto"}),
     "rounds": (("--rounds",), {"action": "store_true", "default": False, "help": "show the rounds, equal ones as one line"}),
@@ -98,7 +85,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "output": (("-o", "--output"), {"required": True, "metavar": "FILE"}),
     "maybe-output": (("-o", "--output"), {"metavar": "FILE", "help": "save the table as JSON there"}),
     "seconds": (("--seconds",), {
-        "type": _typed(factor), "default": SECONDS, "metavar": "S",
+        "type": typed(factor), "default": SECONDS, "metavar": "S",
         "help": f"to measure for, about (default {SECONDS:g})"}),
     "table": (("--table",), {"metavar": "FILE", "help": "use this saved table"}),
     "why": (("--why",), {"action": "store_true", "default": False, "help": "show the candidates with their predicted times"}),
@@ -106,30 +93,30 @@ OPTIONS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         "action": "store_true", "default": False, "help": "also prove every rank's program: matching, hazards, deadlock"}),
     "root-zero": (("--root-zero",), {"action": "store_true", "default": False, "help": "only root 0"}),
     "ranks-to-start": (("-n", "--ranks"), {
-        "type": _typed(arguments.started), "default": "2", "help": "to start on this machine, like 2,4,8 (default 2)"}),
+        "type": typed(arguments.started), "default": "2", "help": "to start on this machine, like 2,4,8 (default 2)"}),
     "begin": (("-b", "--begin"), {
-        "type": _typed(arguments.size), "default": "4", "help": "smallest size of a rank's larger buffer (default 4)"}),
-    "end": (("-e", "--end"), {"type": _typed(arguments.size), "default": "64M", "help": "largest size (default 64M)"}),
+        "type": typed(arguments.size), "default": "4", "help": "smallest size of a rank's larger buffer (default 4)"}),
+    "end": (("-e", "--end"), {"type": typed(arguments.size), "default": "64M", "help": "largest size (default 64M)"}),
     "factor": (("-f", "--factor"), {
-        "type": _typed(arguments.several), "default": "4", "help": "between sizes (default 4)"}),
+        "type": typed(arguments.several), "default": "4", "help": "between sizes (default 4)"}),
     "measured": (("--collective",), {
-        "dest": "collectives", "type": _typed(lambda text: arguments.names(text, PATTERNS, "collective")),
+        "dest": "collectives", "type": typed(lambda text: arguments.names(text, PATTERNS, "collective")),
         "default": "allreduce", "help": f"some of {','.join(PATTERNS)} (default allreduce)"}),
     "algorithm": (("--algorithm",), {
         "dest": "algorithms", "type": lambda text: text.split(","), "default": "auto",
         "help": "of Ringleader, like auto,ring,vendor (default auto)"}),
     "vs": (("--vs",), {
-        "type": _typed(lambda text: () if text == "none" else arguments.names(text, PEERS, "peer")), "default": "mpi",
+        "type": typed(lambda text: () if text == "none" else arguments.names(text, PEERS, "peer")), "default": "mpi",
         "help": f"peers, none or some of {','.join(PEERS)}; mpi is the one that mpi4py uses here (default mpi)"}),
     "dtype": (("-d", "--dtype"), {
         "choices": ("float32", "float64", "int32", "int64"), "default": "float32", "help": "(default float32)"}),
     "repeats": (("--repeats",), {
-        "type": _typed(arguments.positive), "default": "5", "help": "interleaved (default 5; fewer decide nothing)"}),
+        "type": typed(arguments.positive), "default": "5", "help": "interleaved (default 5; fewer decide nothing)"}),
     "setup": (("--setup",), {
         "action": "store_true", "default": False, "help": "first make the peers' environments that are missing, by pip"}),
     "peers": (("--peers",), {"metavar": "FOLDER", "help": "of these environments (default ~/.cache/ringleader/peers)"}),
     "patience": (("--timeout",), {
-        "dest": "patience", "type": _typed(arguments.positive), "default": "120", "metavar": "SECONDS",
+        "dest": "patience", "type": typed(arguments.positive), "default": "120", "metavar": "SECONDS",
         "help": "that a start or one measurement may take before the contestant is given up (default 120)"}),
     "outputs": (("-o", "--output"), {
         "action": "append", "default": [], "metavar": "FILE",

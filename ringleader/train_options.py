@@ -11,6 +11,7 @@ from typing import Any
 from ringleader.collectives import algorithms
 from ringleader.launch import MOST_STARTED, Launched
 from ringleader.models import MODELS, SIZES, configure
+from ringleader.runtime.autograd.op import array_module
 from ringleader.runtime.training import TrainConfig
 from ringleader.runtime.training.data import known_sources
 
@@ -102,6 +103,10 @@ def settings(options: Mapping[str, Any], launcher: Launched | None) -> TrainConf
         raise ValueError("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2")
     if launcher is not None and launcher.size != ranks:
         raise ValueError(f"-n {ranks}, but the launcher started {launcher.size} ranks; leave -n away")
+    try:
+        array_module(config.device)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
     if config.save is not None and not Path(config.save).absolute().parent.is_dir():
         raise ValueError(f"--save {config.save}: there is no folder {Path(config.save).parent}")
     return config

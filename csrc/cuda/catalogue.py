@@ -41,9 +41,11 @@ def operators() -> list[str]:
 
 
 def examples(name: str) -> list[Example]:
-    """Of an operator, or of all operators of a module: "attention". ValueError: there is none."""
+    """Of an operator, or of all operators of a module, "attention", or of a cell, "lstm". ValueError: there is none."""
     fill()
-    found = [EXAMPLES[name]] if name in EXAMPLES else [e for e in EXAMPLES.values() if e.module == name]
+    halves = f"{name}_forward", f"{name}_backward"
+    found = [EXAMPLES[name]] if name in EXAMPLES else []
+    found = found or [e for e in EXAMPLES.values() if e.module == name or e.operator in halves]
     if not found:
         known = sorted({*EXAMPLES, *(e.module for e in EXAMPLES.values())})
         raise ValueError(f"no kernel example is called {name!r}; known: {', '.join(known) or 'none yet'}")

@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 OPTIONS = (
     "--std=c++17",
     "--ftz=true",  # subnormal floats count as zero, as in CuPy's own kernels and in the emulator; doubles keep them
-    "--generate-line-info",  # so that profilers show source lines; the code stays the same
     "--ptxas-options=-v",  # reports the resources of each kernel
 )
 
@@ -59,18 +58,20 @@ def compiled_before(file: str | Path, expressions: Sequence[str], architecture: 
 
 
 def sources(file: str | Path) -> dict[str, str]:
-    """Text by name: the file first, then what it includes from its own folder, and what that includes, and so on."""
+    """Text by name: the file first, then what it includes from its own folder or this one, and what that includes, ..."""
     path = HERE / file
+    found = {path.name: path}
     texts: dict[str, str] = {}
-    wanted = [path.name]
-    for name in wanted:
-        if name in texts:
-            continue
-        text = (path.parent / name).read_text(encoding="utf-8")
-        shown = f"csrc/cuda/{name}" if path.parent == HERE else str(path.parent / name)
+    while len(texts) < len(found):
+        name = next(name for name in found if name not in texts)
+        text = found[name].read_text(encoding="utf-8")
+        shown = f"csrc/cuda/{name}" if found[name].parent == HERE else found[name]
         texts[name] = f'#line 1 "{shown}"\n{text}'
-        # one that is not there may stand behind an #ifdef; if it does not, NVRTC says so
-        wanted += [included for included in INCLUDE.findall(text) if (path.parent / included).is_file()]
+        for included in INCLUDE.findall(text):
+            for candidate in (path.parent / included, HERE / included):
+                # one that is in neither may stand behind an #ifdef; if it does not, NVRTC says so
+                if included not in found and candidate.is_file():
+                    found[included] = candidate
     return texts
 
 

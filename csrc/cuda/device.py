@@ -41,8 +41,8 @@ class Device(ABC):
 
 
 def c_type(dtype: Any) -> str:
-    """The name in CUDA C++, of a dtype or of its name. TypeError: kernels do not take the dtype."""
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # numpy knows "bfloat16" only with ml_dtypes
+    """The name in CUDA C++. TypeError: kernels do not take the dtype."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name  # numpy alone has no "bfloat16"
     if name not in C_TYPES:
         raise TypeError(f"CUDA kernels do not take {name}; they take {', '.join(C_TYPES)}")
     return C_TYPES[name]

@@ -21,7 +21,7 @@ from ringleader.csrc.cuda.recurrent_versions import (
     expression,
     plan,
 )
-from ringleader.csrc.cuda.versions import ALL, choose
+from ringleader.csrc.cuda.versions import ALL, Draw, choose, example
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def forward(
     gates = outputs if is_rnn else xp.empty(inputs.shape, dtype)
     kept = None if is_rnn else xp.empty(outputs.shape, _compute(dtype))
     layer = Layer(cell, h_first, c_first, weights, lengths, reverse, bias is not None, outputs, gates, kept)
-    last = [h_first.copy()] + (
-        [] if c_first is None else [c_first.copy()]
-    )  # what sequences of length 0 end as
-    chosen = choose("recurrent_forward", device.architecture, dtype, version, **layer.shape(device)).name
+    last = [
+        state.copy() for state in (h_first, c_first) if state is not None
+    ]  # how sequences of length 0 end
+    chosen = choose(f"{cell}_forward", device.architecture, dtype, version, **layer.shape(device)).name
     if outputs.size == 0:
         return outputs, tuple(last), layer
     args = [inputs, h_first, c_first, weights, bias, _on_device(xp, lengths), outputs, gates, kept]
@@ -112,7 +112,7 @@ def forward(
     else:
         exchange = _exchange(xp, sequences, 1, hidden, dtype)
         exchange[0, :sequences, :hidden] = h_first
-        _launch(device, "recurrent_forward", chosen, layer, [*args, exchange])
+        _launch(device, "forward", chosen, layer, [*args, exchange])
     return outputs, tuple(last), layer
 
 
@@ -133,7 +133,7 @@ def backward(
     dproducts = empty(dinputs.shape, dtype) if layer.cell == "gru" else dinputs
     dhidden = dh_last.astype(_compute(dtype))  # a copy: it becomes the gradient of h_first
     dcell = None if dc_last is None else dc_last.astype(_compute(dtype))
-    chosen = choose("recurrent_backward", device.architecture, dtype, version, **layer.shape(device)).name
+    chosen = choose(f"{layer.cell}_backward", device.architecture, dtype, version, **layer.shape(device)).name
     args = [layer.h_first, layer.c_first, layer.weights, _on_device(xp, layer.lengths), outputs, layer.gates]
     args += [layer.kept, doutputs, dinputs, dproducts, dhidden, dcell]
     if outputs.size == 0:
@@ -147,18 +147,18 @@ def backward(
             )
     else:
         exchange = _exchange(xp, sequences, cell.gates, hidden, dtype)
-        _launch(device, "recurrent_backward", chosen, layer, [*args, exchange])
+        _launch(device, "backward", chosen, layer, [*args, exchange])
     rows = dproducts.reshape(steps * sequences, cell.gates * hidden)
     dbias = rows[:, -hidden:].sum(axis=0, dtype=_compute(dtype)).astype(dtype) if layer.biased else None
     dc_first = None if dcell is None else dcell.astype(dtype)
     return Gradients(dinputs, dhidden.astype(dtype), dc_first, _weight_gradient(xp, layer, rows), dbias)
 
 
-def _launch(device: Device, operator: str, version: str, layer: Layer, args: list[Any]) -> None:
+def _launch(device: Device, direction: str, version: str, layer: Layer, args: list[Any]) -> None:
     """A persistent kernel, which takes a counter of the grid's barriers and the units of a block besides."""
-    how = plan(operator, version, layer.shape(device))
+    how = plan(direction, version, layer.shape(device))
     assert how is not None  # the version fits
-    kernel = expression(operator, version, CELLS[layer.cell], layer.outputs.dtype, how.rows)
+    kernel = expression(direction, version, CELLS[layer.cell], layer.outputs.dtype, how.rows)
     args = [*args, device.xp.zeros(1, np.uint32), *layer.extents(), np.int32(how.units)]
     device.launch("recurrent_persistent.cu", kernel, how.blocks, 32 * WARPS, args, shared=how.shared)
 
@@ -181,9 +181,7 @@ def _weight_gradient(xp: Any, layer: Layer, dproducts: Array) -> Array:
     elif outputs.size:
         before[1:], before[0] = outputs[:-1], layer.h_first
     before = before.reshape(steps * sequences, hidden)
-    if (
-        xp is np and dtype.itemsize == 2
-    ):  # numpy multiplies no bfloat16; cuBLAS sums 16-bit numbers in float32, too
+    if xp is np and dtype.itemsize == 2:  # as cuBLAS, which sums 16-bit numbers in float32
         return (dproducts.astype(np.float32).T @ before.astype(np.float32)).astype(dtype)
     return dproducts.T @ before
 
@@ -260,3 +258,32 @@ def _check_array(name: str, array: Array, shape: tuple[int, ...], dtype: Any) ->
         raise TypeError(f"recurrent: {name} must be {dtype}, not {array.dtype}")
     if not array.flags.c_contiguous:
         raise ValueError(f"recurrent: {name} must be C-contiguous; its strides are {array.strides} bytes")
+
+
+def _examples(cell: str) -> None:
+    def layer(
+        device: Device, draw: Draw, version: str | None, steps: int, sequences: int, hidden: int
+    ) -> tuple[Array, tuple[Array, ...], Layer]:
+        gates = CELLS[cell].gates
+        inputs = draw(steps, sequences, gates * hidden)
+        weights = draw(gates * hidden, hidden, scale=max(hidden, 1) ** -0.5)
+        h_first, c_first, bias = draw(sequences, hidden), draw(sequences, hidden), draw(hidden)
+        return forward(device, cell, inputs, h_first, c_first if cell == "lstm" else None, weights,
+                       bias if cell == "gru" else None, version=version)  # fmt: skip
+
+    @example(f"{cell}_forward", shape="T,N,H", default=(5, 3, 27))
+    def forward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> tuple[Array, ...]:
+        outputs, last, _ = layer(device, draw, version, *shape)
+        return (outputs, *last)
+
+    @example(f"{cell}_backward", shape="T,N,H", default=(5, 3, 27))
+    def backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> tuple[Array, ...]:
+        _, _, kept = layer(device, draw, None, *shape)
+        doutputs, dh_last = draw(*shape), draw(*shape[1:])
+        dc_last = draw(*shape[1:]) if cell == "lstm" else None
+        d = backward(device, kept, doutputs, dh_last, dc_last, version)
+        return tuple(a for a in (d.inputs, d.h_first, d.c_first, d.weights, d.bias) if a is not None)
+
+
+for _cell in CELLS:
+    _examples(_cell)

@@ -9,18 +9,38 @@
 #include "recurrent_cells.cuh"
 #include "recurrent_products.cuh"
 
-// Dynamic shared memory: the weights, then the partial sums, then what is loaded ahead for each sequence and unit.
-template <typename Product, typename Ahead>
+// Structs of numbers C, of a block's sequences and units, field by field: threads that read the same field do not conflict.
+template <typename Values, typename C>
+struct Fields {
+  static constexpr int COUNT = sizeof(Values) / sizeof(C);
+  C* numbers;
+  int size;  // how many structs
+
+  __device__ __forceinline__ void put(int at, const Values& values) const {
+#pragma unroll
+    for (int f = 0; f < COUNT; f++) numbers[f * size + at] = reinterpret_cast<const C*>(&values)[f];
+  }
+  __device__ __forceinline__ Values get(int at) const {
+    Values values;
+#pragma unroll
+    for (int f = 0; f < COUNT; f++) reinterpret_cast<C*>(&values)[f] = numbers[f * size + at];
+    return values;
+  }
+};
+
+// Dynamic shared memory: the weights, the partial sums, and what is loaded ahead for each sequence and unit.
+template <typename Product, typename Values>
 struct Shared {
   using T = typename Product::Element;
+  using C = Compute<T>;
   Pack<T>* weights;
-  Compute<T>* partials;
-  Ahead* ahead;
+  C* partials;
+  Fields<Values, C> ahead;
 
-  __device__ __forceinline__ Shared(unsigned char* memory, int depth)
+  __device__ __forceinline__ Shared(unsigned char* memory, int depth, int cells)
       : weights(reinterpret_cast<Pack<T>*>(memory)),
-        partials(reinterpret_cast<Compute<T>*>(weights + Product::ROWS * depth / Pack<T>::size)),
-        ahead(reinterpret_cast<Ahead*>(partials + WARPS * Product::ROWS * PARTIAL)) {}
+        partials(reinterpret_cast<C*>(weights + Product::ROWS * depth / Pack<T>::size)),
+        ahead{partials + WARPS * GROUP * (Product::ROWS + PAD), cells} {}
 };
 
 // Grid: one block for every `units` units, units G <= Product::ROWS; block: THREADS. padded = H, rounded up to K_MULTIPLE.
@@ -38,7 +58,7 @@ __global__ void __launch_bounds__(THREADS, 1)
   const int padded = (hidden + K_MULTIPLE - 1) / K_MULTIPLE * K_MULTIPLE, groups = (count + GROUP - 1) / GROUP;
   const int first_unit = blockIdx.x * units, own = min_(units, hidden - first_unit);
   DYNAMIC_SHARED(unsigned char, memory);
-  const Shared<Product, Unit<Cell, C>> shared(memory, padded);
+  const Shared<Product, Unit<Cell, C>> shared(memory, padded, count * units);
 
   Product::keep(shared.weights, padded, [&](int row, int k) {  // row = gate x units + unit
     const int g = row / units, unit = row % units;
@@ -48,7 +68,10 @@ __global__ void __launch_bounds__(THREADS, 1)
   const auto load_ahead = [&](int step) {
     for (int at = threadIdx.x; at < count * own; at += THREADS) {
       const int sequence = at / own, row = sequences.row(step, sequence);
-      if (row >= 0) layer.load(shared.ahead[at], row, step, sequence, first_unit + at % own);
+      if (row < 0) continue;
+      Unit<Cell, C> cell;
+      layer.load(cell, row, step, sequence, first_unit + at % own);
+      shared.ahead.put(at, cell);
     }
   };
   load_ahead(0);
@@ -70,7 +93,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         for (int g = 0; g < G; g++) {
           product[g] = round.template sum<Product::ROWS>(shared.partials, g * units + unit, sequence);
         }
-        Unit<Cell, C> cell = shared.ahead[at];
+        Unit<Cell, C> cell = shared.ahead.get(at);
         Cell::forward(cell, product);
         layer.store(cell, row, step, sequence, first_unit + unit);
         after[size_t(sequence) * padded + first_unit + unit] = from_compute<T>(cell.hidden);
@@ -100,7 +123,7 @@ __global__ void __launch_bounds__(THREADS, 1)
   const int padded = (hidden + K_MULTIPLE - 1) / K_MULTIPLE * K_MULTIPLE, groups = (count + GROUP - 1) / GROUP;
   const int depth = G * padded, first_unit = blockIdx.x * units, own = min_(units, hidden - first_unit);
   DYNAMIC_SHARED(unsigned char, memory);
-  const Shared<Product, UnitGradient<Cell, C>> shared(memory, depth);
+  const Shared<Product, UnitGradient<Cell, C>> shared(memory, depth, count * units);
 
   Product::keep(shared.weights, depth, [&](int unit, int k) {
     const bool inside = unit < own && k % padded < hidden;
@@ -110,7 +133,10 @@ __global__ void __launch_bounds__(THREADS, 1)
   const auto load_ahead = [&](int step) {
     for (int at = threadIdx.x; at < count * own; at += THREADS) {
       const int sequence = at / own, row = sequences.row(step, sequence);
-      if (row >= 0 || step < 0) layer.load(shared.ahead[at], row, step, sequence, first_unit + at % own);
+      if (row < 0 && step >= 0) continue;
+      UnitGradient<Cell, C> cell;
+      layer.load(cell, row, step, sequence, first_unit + at % own);
+      shared.ahead.put(at, cell);
     }
   };
   load_ahead(steps - 1);
@@ -128,7 +154,7 @@ __global__ void __launch_bounds__(THREADS, 1)
       for (int at = first * GROUP * own + threadIdx.x; at < end; at += THREADS) {
         const int sequence = at / own, unit = at % own, row = sequences.row(step, sequence);
         if (row < 0 && step >= 0) continue;
-        UnitGradient<Cell, C> cell = shared.ahead[at];
+        UnitGradient<Cell, C> cell = shared.ahead.get(at);
         cell.hidden += round.template sum<Product::ROWS>(shared.partials, unit, sequence);
         if (step < 0) {
           dhidden[size_t(sequence) * hidden + first_unit + unit] = cell.hidden;

@@ -10,10 +10,10 @@
 
 constexpr int WARPS = 8, THREADS = 32 * WARPS;
 constexpr int GROUP = 16;       // sequences of a warp's product
-constexpr int PARTIAL = 17;     // numbers from row to row of partial sums: 16, and 1 against bank conflicts
+constexpr int PAD = 4;          // numbers between the partial sums of one sequence and the next, against bank conflicts
 constexpr int K_MULTIPLE = 32;  // the exchanged vectors are padded with zeros to a multiple of this
 
-// --- A warp's product: partial[r][s] = sum over its k of weights[r][k] vectors[s][k] ------------------------------------------
+// --- A warp's product: partial[s][r] = sum over its k of weights[r][k] vectors[s][k] ------------------------------------------
 
 // On tensor cores, for __half and __nv_bfloat16. Which k a lane's registers stand for does not matter to the sum, as long
 // as it is the same for both operands: lane l takes 8 neighbouring ones, k = 8 (l % 4), of row or sequence l / 4 by a load
@@ -29,9 +29,11 @@ struct TensorCores {
   static __device__ __forceinline__ void keep(Pack<T>* kept, int depth, Weight weight) {
     for (int at = threadIdx.x; at < ROWS * depth / 8; at += THREADS) {
       const int lane = at % 32, half = at / 32 % 2, tile = at / 64 % TILES, block = at / (64 * TILES);
+      Pack<T> pack;
       for (int i = 0; i < 8; i++) {
-        kept[at][i] = weight(tile * 16 + half * 8 + lane / 4, block * K_BLOCK + lane % 4 * 8 + i);
+        pack[i] = weight(tile * 16 + half * 8 + lane / 4, block * K_BLOCK + lane % 4 * 8 + i);
       }
+      kept[at] = pack;
     }
   }
 
@@ -80,7 +82,7 @@ struct TensorCores {
       for (int j = 0; j < 2; j++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-          partial[(tile * 16 + row + i / 2 * 8) * PARTIAL + 8 * j + 2 * quarter + i % 2] = sums[tile][j][i];
+          partial[(8 * j + 2 * quarter + i % 2) * (ROWS + PAD) + tile * 16 + i / 2 * 8 + row] = sums[tile][j][i];
         }
       }
     }
@@ -99,7 +101,9 @@ struct FusedMultiplyAdd {
   static __device__ __forceinline__ void keep(Pack<T>* kept, int depth, Weight weight) {
     for (int at = threadIdx.x; at < ROWS * depth / Pack<T>::size; at += THREADS) {
       const int which = at % 2, row = at / 2 % ROWS, block = at / (2 * ROWS);
-      for (int i = 0; i < Pack<T>::size; i++) kept[at][i] = weight(row, block * K_BLOCK + which * Pack<T>::size + i);
+      Pack<T> pack;
+      for (int i = 0; i < Pack<T>::size; i++) pack[i] = weight(row, block * K_BLOCK + which * Pack<T>::size + i);
+      kept[at] = pack;
     }
   }
 
@@ -137,7 +141,7 @@ struct FusedMultiplyAdd {
 #pragma unroll
       for (int j = 0; j < 4; j++) {
         const T both = sums[r][j] + __shfl_xor_sync(0xffffffffu, sums[r][j], 1);
-        if (which == 0) partial[(row + 4 * r) * PARTIAL + column + 4 * j] = both;
+        if (which == 0) partial[(column + 4 * j) * (ROWS + PAD) + row + 4 * r] = both;
       }
     }
   }
@@ -160,15 +164,16 @@ struct Round {
     const int warp = threadIdx.x / 32, group = warp / splits, split = warp % splits, blocks = depth / Product::K_BLOCK;
     if (group >= groups) return;
     Product::multiply(kept, vectors + size_t(first + group) * GROUP * depth, depth, blocks * split / splits,
-                      blocks * (split + 1) / splits, partials + warp * Product::ROWS * PARTIAL);
+                      blocks * (split + 1) / splits, partials + warp * GROUP * (Product::ROWS + PAD));
   }
 
   template <int ROWS, typename C>
   __device__ __forceinline__ C sum(const C* partials, int row, int sequence) const {
     const int within = sequence - first * GROUP;
-    const C* at = partials + (within / GROUP * splits * ROWS + row) * PARTIAL + within % GROUP;
+    const C* at = partials + (within / GROUP * splits * GROUP + within % GROUP) * (ROWS + PAD) + row;
     C sum = at[0];
-    for (int split = 1; split < splits; split++) sum += at[split * ROWS * PARTIAL];
+#pragma unroll 4
+    for (int split = 1; split < splits; split++) sum += at[split * GROUP * (ROWS + PAD)];
     return sum;
   }
 };

@@ -23,13 +23,13 @@ CELLS = {
     "gru": Cell("GruCell", 3),
 }
 TILE = 16  # of the clear kernels: sequences and units of a block
-WARPS, GROUP, PARTIAL, K_MULTIPLE = 8, 16, 17, 32  # of recurrent_products.cuh, by the same names
-# (operator, version) -> how a persistent version multiplies, and how many rows of weights a block may keep
+WARPS, GROUP, PAD, K_MULTIPLE = 8, 16, 4, 32  # of recurrent_products.cuh, by the same names
+# (direction, version) -> how a persistent version multiplies, and how many rows of weights a block may keep
 PRODUCTS = {
-    ("recurrent_forward", "persistent_mma"): ("TensorCores", (16, 32, 64)),
-    ("recurrent_backward", "persistent_mma"): ("TensorCores", (16,)),
-    ("recurrent_forward", "persistent_fma"): ("FusedMultiplyAdd", (16, 32)),
-    ("recurrent_backward", "persistent_fma"): ("FusedMultiplyAdd", (8, 16)),
+    ("forward", "persistent_mma"): ("TensorCores", (16, 32, 64)),
+    ("backward", "persistent_mma"): ("TensorCores", (16,)),
+    ("forward", "persistent_fma"): ("FusedMultiplyAdd", (16, 32)),
+    ("backward", "persistent_fma"): ("FusedMultiplyAdd", (8, 16)),
 }
 # compute capability -> KiB of shared memory that a block may have (CUDA C++ Programming Guide, "Technical Specifications per
 # Compute Capability"); those not listed have at least 99
@@ -46,55 +46,58 @@ class Plan:
     shared: int
 
 
-def plan(operator: str, version: str, shape: Mapping[str, Any]) -> Plan | None:
+def plan(direction: str, version: str, shape: Mapping[str, Any]) -> Plan | None:
     """Of the fewest rows with which all blocks are on the GPU at once, their weights in shared memory; None: too large.
 
     shape: cell, sequences, hidden, itemsize, multiprocessors, shared (bytes that a block may have).
     """
     gates, itemsize = CELLS[shape["cell"]].gates, shape["itemsize"]
     compute, padded = max(itemsize, 4), ceil_div(shape["hidden"], K_MULTIPLE) * K_MULTIPLE
-    forwards = operator == "recurrent_forward"
-    for rows in PRODUCTS[operator, version][1]:
+    forwards = direction == "forward"
+    for rows in PRODUCTS[direction, version][1]:
         units = rows // gates if forwards else rows
         depth, ahead = (padded, gates + 2) if forwards else (padded * gates, gates + 6)
         blocks = ceil_div(shape["hidden"], units)
         shared = rows * depth * itemsize + compute * (
-            WARPS * rows * PARTIAL + shape["sequences"] * units * ahead
+            WARPS * GROUP * (rows + PAD) + shape["sequences"] * units * ahead
         )
         if blocks <= shape["multiprocessors"] and shared <= shape["shared"]:
             return Plan(rows, units, blocks, shared)
     return None
 
 
-def _versions(operator: str) -> None:
+def _versions(cell: str, direction: str) -> None:
+    operator = f"{cell}_{direction}"
     versions(
         Version(operator, "persistent_mma", least=80, dtypes=("float16", "bfloat16"),
-                fits=lambda shape: plan(operator, "persistent_mma", shape) is not None),
+                fits=lambda shape: plan(direction, "persistent_mma", shape) is not None),
         Version(operator, "persistent_fma", dtypes=("float32", "float64"),
-                fits=lambda shape: plan(operator, "persistent_fma", shape) is not None),
+                fits=lambda shape: plan(direction, "persistent_fma", shape) is not None),
         Version(operator, "clear"),
     )  # fmt: skip
 
 
-def _instances() -> None:
-    for cell in CELLS.values():
-        for dtype in ALL:
-            number, production = c_type(dtype), dtype != "float64"
-            for kernel in ("recurrent_step", "recurrent_step_backward"):
-                instances(Instance("recurrent.cu", f"{kernel}<{cell.name}, {number}>", production=production))
-        for (operator, name), (_, choices) in PRODUCTS.items():
-            for dtype in ("float16", "bfloat16") if name == "persistent_mma" else ("float32", "float64"):
-                for rows in choices:
-                    instances(Instance("recurrent_persistent.cu", expression(operator, name, cell, dtype, rows),
-                                       least=80 if name == "persistent_mma" else 75,
-                                       production=dtype != "float64"))  # fmt: skip
+def _instances(cell: Cell) -> None:
+    for dtype in ALL:
+        for kernel in ("recurrent_step", "recurrent_step_backward"):
+            of = f"{kernel}<{cell.name}, {c_type(dtype)}>"
+            instances(Instance("recurrent.cu", of, production=dtype != "float64"))
+    for (direction, version), (_, choices) in PRODUCTS.items():
+        mma = version == "persistent_mma"
+        for dtype in ("float16", "bfloat16") if mma else ("float32", "float64"):
+            for rows in choices:
+                of = expression(direction, version, cell, dtype, rows)
+                instances(
+                    Instance("recurrent_persistent.cu", of, 80 if mma else 75, production=dtype != "float64")
+                )
 
 
-def expression(operator: str, version: str, cell: Cell, dtype: Any, rows: int) -> str:
-    kernel = operator.replace("recurrent", "persistent")
-    return f"{kernel}<{cell.name}, {PRODUCTS[operator, version][0]}<{c_type(dtype)}, {rows}>>"
+def expression(direction: str, version: str, cell: Cell, dtype: Any, rows: int) -> str:
+    """The persistent kernel's name."""
+    return f"persistent_{direction}<{cell.name}, {PRODUCTS[direction, version][0]}<{c_type(dtype)}, {rows}>>"
 
 
-_versions("recurrent_forward")
-_versions("recurrent_backward")
-_instances()
+for _cell in CELLS:
+    _versions(_cell, "forward")
+    _versions(_cell, "backward")
+    _instances(CELLS[_cell])

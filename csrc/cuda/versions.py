@@ -19,7 +19,9 @@ for the commands that run, check and profile kernels, is told by an example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -27,6 +29,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from ringleader.csrc.cuda.device import Array, Device
+
+LOGGED = "kernels" in os.environ.get("RINGLEADER_LOG", "").replace(",", " ").split()
+_told: set[tuple[str, str]] = set()
 
 ALL = ("float16", "bfloat16", "float32", "float64")
 # that kernels are compiled for and checked
@@ -98,6 +103,15 @@ class Example:
         """The operator's module: "attention"."""
         return self.run.__module__.rpartition(".")[2]
 
+    def check(self, given: Sequence[int] | None) -> tuple[int, ...]:
+        """The shape to run it on. ValueError: not as many extents as it has."""
+        if given is not None and len(given) != len(self.shape):
+            raise ValueError(
+                f"{self.operator} takes a shape {','.join(self.shape)}, like {','.join(map(str, self.default))}, "
+                f"not {','.join(map(str, given))}"
+            )
+        return self.default if given is None else tuple(given)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -151,6 +165,8 @@ def choose(operator: str, architecture: int, dtype: Any, version: str | None = N
             continue
         why = unfit(candidate, architecture, np.dtype(dtype).name, shape)
         if not why:
+            if LOGGED:
+                _tell(candidate, f"{operator}, {np.dtype(dtype).name} on sm_{architecture}", refused)
             if (record := _recorded.get()) is not None:
                 record.append(Choice(candidate, refused))
             return candidate
@@ -170,6 +186,20 @@ def choices() -> Iterator[list[Choice]]:
         yield record
     finally:
         _recorded.reset(before)
+
+
+def _tell(chosen: Version, call: str, refused: Mapping[str, str]) -> None:
+    """Say what is launched, and why nothing better: once for each operator, dtype and version."""
+    if (call, chosen.name) in _told:
+        return
+    _told.add((call, chosen.name))
+    names: dict[str, list[str]] = {}  # by reason
+    for name, why in refused.items():
+        names.setdefault(why, []).append(name)
+    better = "; ".join(f"{', '.join(those)} {why}" for why, those in names.items())
+    print(
+        f"ringleader: {call}: {chosen.name}" + (f" ({better})" if better else ""), file=sys.stderr, flush=True
+    )
 
 
 def unfit(version: Version, architecture: int, dtype: str, shape: Mapping[str, Any]) -> str:

@@ -7,7 +7,16 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ringleader.runtime.autograd import engine
-from ringleader.runtime.autograd.op import Array, Function, Memory, Shape, array_module, is_floating
+from ringleader.runtime.autograd.op import (
+    Array,
+    Function,
+    Memory,
+    Shape,
+    array_module,
+    is_floating,
+    moved,
+    to_host,
+)
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.tensor import Tensor
@@ -40,8 +49,10 @@ class TensorBase:
     def __init__(self, data: Any, requires_grad: bool = False, *, device: str = "cpu") -> None:
         self.device = device
         if isinstance(data, TensorBase):
-            self.data: Array = array_module(device).asarray(data.data)
+            self.data: Array = moved(data.data, array_module(device))
             self.memory, self.known = data.memory, inf  # its values on purpose, whatever its graph is
+            if self.data is not data.data:
+                self.memory = Memory()
         else:
             self.data, self.memory = array_module(device).asarray(data), Memory()
         if requires_grad:
@@ -90,16 +101,28 @@ class TensorBase:
         return int(self.item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """What numpy.asarray(tensor) sees: the array itself."""
-        array = self.data if dtype is None else self.data.astype(dtype, copy=False)
+        """What numpy.asarray(tensor) sees: the array itself, from a GPU a copy."""
+        array = to_host(self.data)
+        array = array if dtype is None else array.astype(dtype, copy=False)
         return array.copy() if copy else array
 
     def __repr__(self) -> str:
         return f"Tensor({self.data!r}{', requires_grad=True' if self.requires_grad else ''})"
 
     def numpy(self) -> Array:
-        """The array itself, not a copy."""
+        """The array itself, not a copy. TypeError: it is in a GPU's memory."""
+        if to_host(self.data) is not self.data:
+            raise TypeError(f"numpy: the tensor {self.describe()} is on {self.device!r}; use cpu().numpy()")
         return self.data
+
+    def beside(self, given: Any) -> Array:
+        """``given``, an array, number or tensor, as an array on the device of this tensor. ValueError: a tensor that
+        is on another one."""
+        if not isinstance(given, TensorBase):
+            return moved(given, array_module(self.device))
+        if given.device != self.device:
+            raise ValueError(f"tensors on different devices: {self.device}, {given.device}")
+        return given.data
 
     def item(self) -> float:
         """The only element, as a Python number. ValueError if there is not exactly one."""
@@ -138,7 +161,11 @@ class TensorBase:
     @grad_storage.setter
     def grad_storage(self, storage: Array | None) -> None:
         if storage is not None:
-            if storage.shape != self.shape or storage.dtype != self.dtype or not storage.flags.writeable:
+            if (
+                storage.shape != self.shape
+                or storage.dtype != self.dtype
+                or not getattr(storage.flags, "writeable", True)
+            ):
                 raise ValueError(f"grad_storage must be writeable, {self.shape} {self.dtype}; it is "
                                  f"{storage.shape} {storage.dtype}")  # fmt: skip
             storage[...] = 0 if self.grad is None else self.grad

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import prod, sqrt
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, array_module
 from ringleader.runtime.autograd.tensor import Tensor
 
 Generator = np.random.Generator
@@ -105,7 +105,7 @@ def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
 
 
 def _fill(tensor: Tensor, values: Array) -> Tensor:
-    tensor.data[...] = values
+    tensor.data[...] = array_module(tensor.device).asarray(values)
     tensor.mark_changed()
     return tensor
 

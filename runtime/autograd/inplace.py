@@ -15,7 +15,7 @@ from ringleader.runtime.autograd.apply import apply, outdated
 from ringleader.runtime.autograd.base import TensorBase
 from ringleader.runtime.autograd.methods import Methods
 from ringleader.runtime.autograd.mode import is_grad_enabled
-from ringleader.runtime.autograd.op import ShapeError
+from ringleader.runtime.autograd.op import ShapeError, address, module_of
 from ringleader.runtime.autograd.operators import Index, Operand, plain
 
 T = TypeVar("T", bound="InPlace")
@@ -102,5 +102,5 @@ def _is_place(other: TensorBase, tensor: TensorBase, options: dict[str, Any]) ->
         return False
     if not other.known == tensor.memory.rewrites == tensor.known + 1:
         return False
-    place, value = np.asarray(tensor.data[options["index"]]), other.data
-    return (place.ctypes.data, place.shape, place.strides) == (value.ctypes.data, value.shape, value.strides)
+    place, value = module_of(tensor.data).asarray(tensor.data[options["index"]]), other.data
+    return (address(place), place.shape, place.strides) == (address(value), value.shape, value.strides)

@@ -10,6 +10,7 @@ from ringleader.runtime.autograd.apply import apply
 from ringleader.runtime.autograd.op import ShapeError, array_module
 from ringleader.runtime.autograd.operators import Operand
 from ringleader.runtime.autograd.shaping import Shaping
+from ringleader.runtime.autograd.transfer import to_device
 
 if TYPE_CHECKING:
     from ringleader.runtime.autograd.tensor import Tensor
@@ -143,6 +144,13 @@ class Methods(Shaping):
     def clone(self) -> Tensor:
         """A copy, through which the gradient goes."""
         return apply("clone", self)
+
+    def to(self, device: str) -> Tensor:
+        """A copy on ``device``, through which the gradient goes; the tensor itself if it is there already."""
+        return self if device == self.device else to_device(self, device)  # type: ignore[return-value]  # a Tensor
+
+    def cpu(self) -> Tensor:
+        return self.to("cpu")
 
     def detach(self) -> Tensor:
         """The same memory, with no memory of how it was computed."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from ringleader.runtime.autograd.module import Module, Parameter
+from ringleader.runtime.autograd.op import module_of, moved, to_host
 from ringleader.runtime.autograd.optim import Optimizer
 from ringleader.runtime.autograd.state import bfloat16
 from ringleader.runtime.autograd.tensor import Tensor
@@ -56,7 +57,7 @@ class MixedPrecision:
             backoff_factor,
             growth_interval,
         )
-        self.masters = {name: Parameter(p.data) for name, p in self.parameters.items()}
+        self.masters = {name: Parameter(p.data, device=p.device) for name, p in self.parameters.items()}
         by_id = {id(p): self.masters[name] for name, p in self.parameters.items()}
         optimizer.use([by_id[id(p)] for p in optimizer.params])
         for parameter in self.parameters.values():
@@ -80,7 +81,7 @@ class MixedPrecision:
     def scale(self, loss: Tensor) -> Tensor:
         """``loss`` times the scale. In float16 its value may be inf, which its gradient does not mind."""
         with np.errstate(over="ignore"):
-            return loss * Tensor(np.asarray(self.current_scale, loss.dtype))
+            return loss * Tensor(np.asarray(self.current_scale, loss.dtype), device=loss.device)
 
     def unscale(self) -> None:
         """Give the masters the model's gradients, in float32 and without the scale; ``step`` does it if need be."""
@@ -89,7 +90,7 @@ class MixedPrecision:
             master.zero_grad()
             if parameter.grad is not None:
                 g = parameter.grad.astype(np.float32)
-                np.multiply(g, 1 / self.current_scale, out=g)
+                g *= 1 / self.current_scale
                 master.grad = g
         self._unscaled = True
 
@@ -98,7 +99,8 @@ class MixedPrecision:
         if not self._unscaled:
             self.unscale()
         self._unscaled = False
-        finite = all(np.isfinite(m.grad).all() for m in self.masters.values() if m.grad is not None)
+        grads = [m.grad for m in self.masters.values() if m.grad is not None]
+        finite = all(module_of(g).isfinite(g).all() for g in grads)
         if not finite:
             self.current_scale, self.good_steps = self.current_scale * self.backoff_factor, 0
             return False
@@ -119,7 +121,7 @@ class MixedPrecision:
 
     def state_dict(self) -> dict[str, Any]:
         """The masters and the scale; the optimiser has a state of its own."""
-        masters = {name: master.data.copy() for name, master in self.masters.items()}
+        masters = {name: to_host(master.data.copy()) for name, master in self.masters.items()}
         return {"scale": self.current_scale, "good_steps": self.good_steps, "masters": masters}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -129,5 +131,5 @@ class MixedPrecision:
             raise ValueError(f"MixedPrecision: the state has masters {shapes}, which are not this model's")
         self.current_scale, self.good_steps = float(state["scale"]), int(state["good_steps"])
         for name, master in self.masters.items():
-            master.data[...] = state["masters"][name]
+            master.data[...] = moved(state["masters"][name], module_of(master.data))
         self._round()

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, Memory, array_module, module_of, moved, to_host
 from ringleader.runtime.autograd.tensor import Tensor
+from ringleader.runtime.autograd.transfer import copied_to
 
 M = TypeVar("M", bound="Module")
 
@@ -110,8 +111,9 @@ class Module:
     # State
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters and persistent buffers, by name; tied ones once, by their first name."""
-        return {names[0]: array.copy() for names, array, _ in self._state()}
+        """Copies of all parameters and persistent buffers, as arrays of numpy, by name; tied ones once, by their
+        first name."""
+        return {names[0]: to_host(array.copy()) for names, array, _ in self._state()}
 
     def _state(self) -> list[tuple[list[str], Array, Parameter | None]]:
         """What a state holds: all names, the array itself, and the parameter if it is one."""
@@ -122,6 +124,30 @@ class Module:
             if persistent:
                 found.setdefault(id(array), ([], array, None))[0].append(name)
         return list(found.values())
+
+    def to(self: M, device: str) -> M:
+        """Move parameters, their gradients and buffers to ``device``, in place: "cpu", "emulated" or "cuda".
+
+        The parameters stay the same objects, with other arrays: do it before an optimiser has made a step, and
+        before DataParallel. ValueError: unknown device, or a gradient that lives in ``grad_storage``.
+        RuntimeError: what the device needs is missing.
+        """
+        array_module(device)
+        bound = [name for name, p in self.named_parameters() if p.grad_storage is not None]
+        if bound:
+            raise ValueError(f"to: gradients of {bound[0]!r} live in storage of others; move the module before "
+                             "DataParallel or flatten_parameters")  # fmt: skip
+        for parameter in self.parameters():
+            parameter.data, parameter.memory = copied_to(parameter.data, device), Memory()
+            parameter.grad = None if parameter.grad is None else copied_to(parameter.grad, device)
+            parameter.device = device
+        there: dict[int, tuple[Array, Array]] = {}  # each buffer, which may have several names, and its copy
+        for module in self.modules():
+            for name in module.own_buffers():
+                array = getattr(module, name)
+                if array is not None:
+                    setattr(module, name, there.setdefault(id(array), (array, copied_to(array, device)))[1])
+        return self
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Copy ``state`` into the parameters and persistent buffers, in their dtype.
@@ -145,7 +171,7 @@ class Module:
         if wrong:
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(wrong)}")
         for name, array, parameter in given:
-            array[...] = state[name]
+            array[...] = moved(state[name], module_of(array))
             if parameter is not None:
                 parameter.mark_changed()
 

@@ -20,18 +20,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array, F, op
+from ringleader.runtime.autograd.op import OPS, Array, F
+
+
+def wanted() -> bool:
+    """Whether kernels are to be used, here and on other devices. ValueError: RINGLEADER_KERNELS is unknown."""
+    given = os.environ.get("RINGLEADER_KERNELS", "native")
+    if given not in ("native", "numpy"):
+        raise ValueError(f"RINGLEADER_KERNELS is {given!r}; known: native, numpy")
+    return given == "native"
 
 
 def load() -> Any:
-    """The module of kernels; None if it is not built or not wanted. ValueError: RINGLEADER_KERNELS is unknown.
+    """The module of kernels; None if it is not built or not wanted. ValueError: see ``wanted``.
 
     With it, numpy's large arrays of this thread keep their memory for the next ones of their size (memory.cpp).
     """
-    wanted = os.environ.get("RINGLEADER_KERNELS", "native")
-    if wanted not in ("native", "numpy"):
-        raise ValueError(f"RINGLEADER_KERNELS is {wanted!r}; known: native, numpy")
-    if wanted == "numpy":
+    if not wanted():
         return None
     try:
         from ringleader.csrc.cpu import _kernels
@@ -48,7 +53,10 @@ def native(name: str) -> Callable[[F], F]:
     """Register a subclass of op ``name``'s numpy implementation over it, if there are kernels."""
 
     def register(function: F) -> F:
-        return op(name)(function) if KERNELS is not None else function
+        function.name = name
+        if KERNELS is not None:
+            OPS[name]["cpu"] = function
+        return function
 
     return register
 

@@ -14,13 +14,14 @@
 
 That is all: the op is then in ``OPS`` and ``apply("tanh", x)`` runs it. Another device gets its own
 implementation by ``@op("tanh", device="cuda")`` on a subclass, which inherits the shape rule; an op that is
-written with ``self.xp`` only can be registered for another device as it is. (The idea of a table of ops
-with their gradients follows micrograd and JAX's autodidax; an instance as the record of one call, Chainer.)
+written with ``self.xp`` only runs as it is on devices that take such (``register_device``). (The idea of a table of
+ops with their gradients follows micrograd and JAX's autodidax; an instance as the record of one call, Chainer.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -95,6 +96,12 @@ class Function:
 
 DEVICES: dict[str, Any] = {"cpu": np}  # device -> array module
 OPS: dict[str, dict[str, type[Function]]] = {}  # op -> device -> implementation
+WRITTEN: dict[str, type[Function]] = {}  # op -> as it is written for any array module, without native kernels
+AS_WRITTEN: set[str] = (
+    set()
+)  # devices that take an op as it is written where they have no implementation of their own
+LATER = {"emulated": "ringleader.runtime.autograd.devices", "cuda": "ringleader.runtime.autograd.devices"}
+# device -> the module whose register(device) is called when it is first asked for: nothing is imported before
 
 F = TypeVar("F", bound=type[Function])
 
@@ -105,20 +112,30 @@ def op(name: str, device: str = "cpu") -> Callable[[F], F]:
     def register(function: F) -> F:
         function.name = name
         OPS.setdefault(name, {})[device] = function
+        if device == "cpu":
+            WRITTEN[name] = function
         return function
 
     return register
 
 
-def register_device(device: str, array_module: Any) -> None:
-    """Make ``Tensor(..., device=device)`` possible. ``array_module`` is numpy's equal there (cupy)."""
+def register_device(device: str, array_module: Any, as_written: bool = False) -> None:
+    """Make ``Tensor(..., device=device)`` possible. ``array_module`` is numpy's equal there (cupy).
+
+    ``as_written``: an op without an implementation there runs as it is written, by ``self.xp``, for the CPU.
+    """
     DEVICES[device] = array_module
+    if as_written:
+        AS_WRITTEN.add(device)
 
 
 def array_module(device: str) -> Any:
-    """The device's array module. ValueError: unknown device."""
+    """The device's array module. ValueError: unknown device. RuntimeError: what it needs is missing."""
     if device not in DEVICES:
-        raise ValueError(f"unknown device {device!r}; known: {', '.join(DEVICES)}")
+        if device not in LATER:
+            known = dict.fromkeys([*DEVICES, *LATER])
+            raise ValueError(f"unknown device {device!r}; known: {', '.join(known)}")
+        import_module(LATER[device]).register(device)
     return DEVICES[device]
 
 
@@ -129,5 +146,33 @@ def find(name: str, device: str) -> type[Function]:
     except KeyError:
         if name not in OPS:
             raise ValueError(f"unknown op {name!r}; known: {', '.join(sorted(OPS))}") from None
+        if device in AS_WRITTEN and name in WRITTEN:
+            return WRITTEN[name]
         raise NotImplementedError(f"op {name!r} has no implementation on {device!r}; it has: "
                                   f"{', '.join(OPS[name])}") from None  # fmt: skip
+
+
+def module_of(array: Array) -> Any:
+    """The array module that ``array`` belongs to."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np
+    return next(xp for xp in DEVICES.values() if xp is not None and isinstance(array, xp.ndarray))
+
+
+def to_host(array: Any) -> Any:
+    """A device's array as one of numpy, copied; all else as it is."""
+    for xp in DEVICES.values():
+        if xp is not np and xp is not None and isinstance(array, xp.ndarray):
+            return array.get()
+    return array
+
+
+def moved(array: Any, xp: Any) -> Array:
+    """As an array of module ``xp``: itself, if it is one; numbers, lists and arrays of other devices are copied."""
+    return array if isinstance(array, xp.ndarray) else xp.asarray(to_host(array))
+
+
+def address(array: Array) -> int:
+    """Of its first element, in its device's memory."""
+    where: int = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr
+    return where

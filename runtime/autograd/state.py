@@ -21,7 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from ringleader.runtime.autograd.module import Module
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, to_host
 
 # The format's names of dtypes. Written are all that numpy has, and bfloat16 (ml_dtypes).
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16",
@@ -101,6 +101,7 @@ def load_tree(path: Path_) -> Any:
 
 def _take_out(node: Any, at: str, arrays: dict[str, Array]) -> Any:
     """``node`` as JSON: dicts as {"dict": [[key, value], ...]}, arrays as {"array": name}."""
+    node = to_host(node)
     if isinstance(node, Mapping):
         return {"dict": [[key, _take_out(value, f"{at}.{key}" if at else str(key), arrays)]
                          for key, value in node.items()]}  # fmt: skip
@@ -127,7 +128,7 @@ def _put_back(node: Any, arrays: Mapping[str, Array]) -> Any:
 
 def _writable(name: str, value: Any) -> Array:
     """Contiguous, in the byte order of the format. (np.ascontiguousarray would give 0-d a dimension.)"""
-    array = np.asarray(value, order="C")
+    array = np.asarray(to_host(value), order="C")
     if not isinstance(name, str):
         raise TypeError(f"save: names must be text, not {name!r}")
     if array.dtype.name not in WRITTEN:

@@ -16,7 +16,7 @@ TUNING_VARIABLE = "RINGLEADER_TUNING"  # a tuning table that "auto" asks, not th
 OFF = "off"
 LOG_VARIABLE = "RINGLEADER_LOG"
 CHOICE = "choice"
-WORDS = (CHOICE,)  # that RINGLEADER_LOG knows
+WORDS = (CHOICE, "kernels")  # that RINGLEADER_LOG knows; the second is for csrc/cuda/versions.py
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ringleader.runtime.autograd import Module, Parameter, Tensor
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, array_module, module_of, moved, to_host
 from ringleader.runtime.autograd.optim.flat import follows, lay_out
 from ringleader.runtime.comm.cores import share_cores
 
@@ -28,10 +28,14 @@ BUCKET_BYTES = 1 << 20
 
 @dataclass(eq=False)
 class Bucket:
-    """Gradients that are reduced together: views into ``flat``, which has one more element, at the end."""
+    """Gradients that are reduced together: views into ``flat``, which has one more element, at the end.
+
+    Those of a GPU are views into ``gradients``, memory of its own, and pass through ``flat``, the host's.
+    """
 
     flat: Array
     names: list[str]
+    gradients: Array | None = None
     waiting: set[str] = field(default_factory=set)  # gradients that this backward has yet to bring
     work: Any = None  # Handle of the AllReduce under way
 
@@ -103,8 +107,12 @@ class DataParallel:
             flat = np.empty(size + 1, dtype)
         flat[-1] = 0
         together = all(follows(one.data, two.data) for one, two in pairwise(parameters))
-        lay_out(parameters, None if together else np.empty(size, dtype), flat)
-        return Bucket(flat, names)
+        xp = array_module(parameters[0].device)
+        gradients = None if xp is np else xp.empty(size, dtype)
+        lay_out(
+            parameters, None if together else xp.empty(size, dtype), flat if gradients is None else gradients
+        )
+        return Bucket(flat, names, gradients)
 
     def _hook(self, bucket: Bucket, name: str) -> Any:
         def ready(_: Tensor) -> None:
@@ -135,6 +143,8 @@ class DataParallel:
             self._started += 1
 
     def _reduce(self, bucket: Bucket, async_op: bool) -> Any:
+        if bucket.gradients is not None:
+            bucket.flat[:-1] = to_host(bucket.gradients)
         return self.world.allreduce(bucket.flat, op="sum", algorithm=self.algorithm, async_op=async_op)
 
     def zero_grad(self) -> None:
@@ -165,6 +175,9 @@ class DataParallel:
             self._reduce(self.buckets[-1], async_op=False)
             for bucket in self.buckets[:-1]:
                 bucket.work.wait()
+            for bucket in self.buckets:
+                if bucket.gradients is not None:
+                    bucket.gradients[...] = moved(bucket.flat[:-1], module_of(bucket.gradients))
         self._expect()
 
     def unused_parameters(self) -> list[str]:
@@ -186,9 +199,10 @@ def broadcast_parameters(parameters: Iterable[Parameter], world: Communicator, r
     for parameter in parameters:
         by_dtype.setdefault(parameter.dtype, []).append(parameter)
     for group in by_dtype.values():
-        flat = np.concatenate([p.data.reshape(-1) for p in group])
+        flat = np.concatenate([to_host(p.data.reshape(-1)) for p in group])
         world.broadcast(flat, root=root)
         at = 0
         for parameter in group:
-            parameter.data[...] = flat[at : at + parameter.size].reshape(parameter.shape)
+            part = flat[at : at + parameter.size].reshape(parameter.shape)
+            parameter.data[...] = moved(part, module_of(parameter.data))
             at += parameter.size

@@ -12,7 +12,9 @@ from ringleader.runtime.parallel.data_parallel import BUCKET_BYTES
 from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
 
 DTYPES = ("float32", "float64")
-CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": tuple(SCHEDULES), "dtype": DTYPES}
+TRAINED_ON = ("cpu", "cuda", "emulated")
+CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": tuple(SCHEDULES), "dtype": DTYPES,
+           "device": TRAINED_ON}  # fmt: skip
 MOST_SEED = (1 << 63) - 1
 
 
@@ -49,6 +51,10 @@ class TrainConfig:
     seed: int = option(0, "for the initial weights", least=0)
     data_seed: int = option(0, "for what is in which batch", least=0)
     dtype: str = option("float32", "float32 or float64")
+    device: str = option(
+        "cpu",
+        "cpu, cuda (a GPU, by CuPy), or emulated: the CUDA kernels, run on the CPU to try and study them",
+    )
     algorithm: str = option(
         "auto", "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours"
     )

@@ -74,12 +74,12 @@ def train(
     """
     steps = total_steps(data.samples, config)
     parallel = DataParallel(model.train(), world, config.bucket_bytes, config.algorithm)
-    schedule = make_schedule(optimizer, steps, config)
+    schedule, device = make_schedule(optimizer, steps, config), device_of(model)
     start, samples, loss, testing = time.perf_counter(), 0, float("nan"), 0.0
     for step, (epoch, items) in enumerate(islice(_batches(data, config), steps), start=1):
         inputs, y = data.take(shard(items, world.rank, world.size))
         parallel.zero_grad()
-        losses = data.task.loss(parallel(*map(Tensor, inputs)), y)
+        losses = data.task.loss(parallel(*(Tensor(x, device=device) for x in inputs)), y)
         loss = parallel.backward(losses / data.count(items))  # the sum over ranks is the global mean
         if config.clip is not None:
             clip_gradients(model, config.clip)
@@ -113,6 +113,11 @@ def _batches(data: Data, config: TrainConfig) -> Iterator[tuple[int, Array]]:
             yield epoch, items
 
 
+def device_of(model: Module) -> str:
+    """Where its parameters are, and its inputs have to be."""
+    return next(model.parameters()).device
+
+
 def evaluate(model: Module, data: Data, world: Communicator) -> Scores:
     """What ``model`` scores on the test set, on every rank the same numbers.
 
@@ -120,11 +125,12 @@ def evaluate(model: Module, data: Data, world: Communicator) -> Scores:
     """
     items = shard(data.test_items, world.rank, world.size)
     forward: Callable[..., Tensor] = model.eval()
+    device = device_of(model)
     tally = np.zeros(4)
     with no_grad():
         for at in range(0, len(items), EVALUATION_BATCH):
             inputs, y = data.take_test(items[at : at + EVALUATION_BATCH])
-            tally += data.task.tally(forward(*map(Tensor, inputs)), y)
+            tally += data.task.tally(forward(*(Tensor(x, device=device) for x in inputs)), y)
     world.allreduce(tally, op="sum")
     return data.task.scores(tally)
 
@@ -135,8 +141,10 @@ def run(
 ) -> Result:  # fmt: skip
     """Train and evaluate ``model`` on ``data`` (what ``config`` names if not given), as ``config`` says.
 
-    The caller builds the model, of ``config.dtype``. Rank 0's weights are the ones that count.
+    The caller builds the model, of ``config.dtype``; it moves to ``config.device``. Rank 0's weights are the ones that
+    count. RuntimeError: what the device needs is missing.
     """
     data = load(config) if data is None else data
+    model.to(config.device)
     metrics = train(model, data, world, make_optimizer(model, config), config, on_step)
     return Result(metrics, evaluate(model, data, world))

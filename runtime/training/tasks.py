@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 from ringleader.runtime.autograd import Tensor, cross_entropy
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, to_host
 
 Scores = dict[str, float]  # "loss", and "accuracy" where something is right or wrong
 
@@ -32,7 +32,9 @@ class Task:
 
     def tally(self, out: Tensor, y: Array) -> Array:
         """All of these as one array (4,), to be summed over batches and ranks."""
-        return np.array([self.loss(out, y).item(), self.predictions(y), *self.right(out.data, y)], np.float64)
+        return np.array(
+            [self.loss(out, y).item(), self.predictions(y), *self.right(to_host(out.data), y)], np.float64
+        )
 
     def scores(self, tally: Array) -> Scores:
         loss, predictions, right, judged = tally.tolist()
@@ -63,7 +65,7 @@ class Regression(Task):
     def loss(self, out: Tensor, y: Array) -> Tensor:
         if out.shape != y.shape:  # they would broadcast
             raise ValueError(f"{self.name}: the model says {out.shape} where {y.shape} is wanted")
-        error = out - Tensor(y)
+        error = out - Tensor(y, device=out.device)
         return (error * error).sum()
 
     def predictions(self, y: Array) -> int:

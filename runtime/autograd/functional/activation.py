@@ -75,4 +75,4 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, generator: np.r
     if not training or p == 0:
         return x
     keep = generator.random(x.shape, dtype=np.float32) >= p
-    return apply("dropout", x, keep=keep, scale=1 / (1 - p) if p < 1 else 0.0)
+    return apply("dropout", x, keep=x.beside(keep), scale=1 / (1 - p) if p < 1 else 0.0)

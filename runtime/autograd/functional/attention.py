@@ -24,7 +24,7 @@ def scaled_dot_product_attention(
     ShapeError; ValueError: dropout_p not in 0..1, or no generator; TypeError: a mask of other numbers.
     """
     groups = _groups(query, key) if enable_gqa else 1
-    allowed, bias = _mask(attn_mask)
+    allowed, bias = _mask(attn_mask, query)
     return attention(query, key, value, allowed, bias, dropout_p, is_causal, scale, groups, generator)
 
 
@@ -43,7 +43,8 @@ def attention(
     return apply(
         "scaled_dot_product_attention", *inputs,
         scale=1 / max(1, query.shape[-1]) ** 0.5 if scale is None else scale,
-        groups=groups, is_causal=is_causal, allowed=allowed, dropout_p=dropout_p, seed=seed,
+        allowed=None if allowed is None else query.beside(allowed),
+        groups=groups, is_causal=is_causal, dropout_p=dropout_p, seed=seed,
     )  # fmt: skip
 
 
@@ -55,11 +56,11 @@ def _groups(query: Tensor, key: Tensor) -> int:
     return int(heads[0] // heads[1])
 
 
-def _mask(attn_mask: Tensor | Array | None) -> tuple[Array | None, Tensor | None]:
+def _mask(attn_mask: Tensor | Array | None, query: Tensor) -> tuple[Array | None, Tensor | None]:
     """As a boolean array or a tensor to add."""
     if attn_mask is None:
         return None, None
-    mask = attn_mask if isinstance(attn_mask, Tensor) else Tensor(attn_mask)
+    mask = attn_mask if isinstance(attn_mask, Tensor) else Tensor(attn_mask, device=query.device)
     if mask.dtype.kind != "b" and not is_floating(mask.dtype):
         raise TypeError(
             f"scaled_dot_product_attention: attn_mask must be boolean or floats, not {mask.dtype}"
@@ -73,5 +74,4 @@ def rotary(x: Tensor, cos: Array | Tensor, sin: Array | Tensor) -> Tensor:
     Su et al. 2021; pairs of neighbours as there (others pair i with i + E / 2). No gradient for the angles.
     ShapeError: E is odd, or cos and sin do not broadcast.
     """
-    turn = (t.data if isinstance(t, Tensor) else np.asarray(t) for t in (cos, sin))
-    return apply("rotary", x, **dict(zip(("cos", "sin"), turn)))
+    return apply("rotary", x, cos=x.beside(cos), sin=x.beside(sin))

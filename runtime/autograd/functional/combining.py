@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from ringleader.runtime.autograd.op import Array, ShapeError
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
@@ -27,11 +26,10 @@ def where(condition: Tensor | Array, a: Tensor | float, b: Tensor | float) -> Te
 
     TypeError: the condition is not boolean, or both are numbers.
     """
-    mask = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
     if isinstance(a, Tensor):
-        return apply("where", a, a._operand(b), condition=mask)
+        return apply("where", a, a._operand(b), condition=a.beside(condition))
     if isinstance(b, Tensor):
-        return apply("where", b._operand(a), b, condition=mask)
+        return apply("where", b._operand(a), b, condition=b.beside(condition))
     raise TypeError("where: at least one of the values must be a Tensor")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from ringleader.runtime.autograd.op import Array
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
@@ -17,5 +16,4 @@ def embedding(indices: Array | Tensor, weight: Tensor, padding_idx: int | None =
 
     IndexError: an index is not in 0..V-1. TypeError: indices that are not integers. ShapeError.
     """
-    rows = indices.data if isinstance(indices, Tensor) else np.asarray(indices)
-    return apply("embedding", weight, indices=rows, padding_idx=padding_idx)
+    return apply("embedding", weight, indices=weight.beside(indices), padding_idx=padding_idx)

@@ -6,7 +6,7 @@ The mean of no elements is NaN, the sum 0.
 from __future__ import annotations
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, to_host
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
 Target = Array | Tensor
@@ -24,7 +24,7 @@ def cross_entropy(
     is e / C everywhere and 1 - e more at the target. ShapeError; ValueError: a target that is no class;
     TypeError: targets that are not integers.
     """
-    return apply("cross_entropy", x, target=_array(target), weight=_constant(weight),
+    return apply("cross_entropy", x, target=x.beside(target), weight=_constant(weight, x),
                  ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Tensor:  # fmt: skip
     """-x[target]: log probabilities x, the rest as in cross_entropy."""
-    return apply("nll_loss", x, target=_array(target), weight=_constant(weight), ignore_index=ignore_index,
+    return apply("nll_loss", x, target=x.beside(target), weight=_constant(weight, x), ignore_index=ignore_index,
                  reduction=reduction)  # fmt: skip
 
 
@@ -45,8 +45,8 @@ def binary_cross_entropy_with_logits(
 
     ``weight`` of the elements' losses, ``pos_weight``: constants that broadcast with x. ShapeError.
     """
-    return apply("binary_cross_entropy_with_logits", x, _tensor(target, x), weight=_constant(weight),
-                 pos_weight=_constant(pos_weight), reduction=reduction)  # fmt: skip
+    return apply("binary_cross_entropy_with_logits", x, _tensor(target, x), weight=_constant(weight, x),
+                 pos_weight=_constant(pos_weight, x), reduction=reduction)  # fmt: skip
 
 
 def mse_loss(x: Tensor, target: Target, *, reduction: str = "mean") -> Tensor:
@@ -69,16 +69,12 @@ def smooth_l1_loss(x: Tensor, target: Target, *, reduction: str = "mean", beta: 
     return huber_loss(x, target, reduction=reduction, delta=beta) / beta
 
 
-def _array(target: Target) -> Array:
-    return target.data if isinstance(target, Tensor) else np.asarray(target)
-
-
-def _constant(weight: Target | None) -> Array | None:
-    return None if weight is None else _array(weight)
+def _constant(weight: Target | None, x: Tensor) -> Array | None:
+    return None if weight is None else x.beside(weight)
 
 
 def _tensor(target: Target, like: Tensor) -> Tensor:
     """An array becomes a tensor with the dtype and the device of ``like``."""
     if isinstance(target, Tensor):
         return target
-    return Tensor(np.asarray(target, like.dtype), device=like.device)
+    return Tensor(np.asarray(to_host(target), like.dtype), device=like.device)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, to_host
 from ringleader.runtime.autograd.tensor import Tensor, apply
 
 Lengths = Tensor | Array | Sequence[int] | None
@@ -28,9 +28,9 @@ def rnn(
     """Output (T, N, H) and last h (N, H) of h' = tanh or relu(w_ih x + b_ih + w_hh h + b_hh) (Elman 1990)."""
     options = {
         "nonlinearity": nonlinearity,
-        "lengths": _integers(lengths),
+        "lengths": _lengths(lengths),
         "reverse": reverse,
-        "tokens": _integers(tokens),
+        "tokens": None if tokens is None else x.beside(tokens),
     }
     output, h = _run("rnn", x, [h0], [w_ih, w_hh, b_ih, b_hh], options)
     return output, h
@@ -42,7 +42,8 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Output (T, N, H), last h and last c (N, H); gates i, f, g, o (Hochreiter and Schmidhuber 1997; Gers et
     al. 2000)."""
-    options = {"lengths": _integers(lengths), "reverse": reverse, "tokens": _integers(tokens)}
+    rows = None if tokens is None else x.beside(tokens)
+    options = {"lengths": _lengths(lengths), "reverse": reverse, "tokens": rows}
     output, h, c = _run("lstm", x, [h0, c0], [w_ih, w_hh, b_ih, b_hh], options)
     return output, h, c
 
@@ -53,15 +54,17 @@ def gru(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Output (T, N, H) and last h (N, H); gates r, z, n, the reset gate after the product with w_hh (Cho et al.
     2014 in the form of PyTorch and cuDNN)."""
-    options = {"lengths": _integers(lengths), "reverse": reverse, "tokens": _integers(tokens)}
+    rows = None if tokens is None else x.beside(tokens)
+    options = {"lengths": _lengths(lengths), "reverse": reverse, "tokens": rows}
     output, h = _run("gru", x, [h0], [w_ih, w_hh, b_ih, b_hh], options)
     return output, h
 
 
-def _integers(given: Lengths) -> Array | None:
+def _lengths(given: Lengths) -> Array | None:
+    """Of numpy, wherever the sequences are: they say which steps there are."""
     if given is None:
         return None
-    return given.data if isinstance(given, Tensor) else np.asarray(given)
+    return np.asarray(to_host(given.data if isinstance(given, Tensor) else given))
 
 
 def _run(

@@ -59,7 +59,7 @@ class MultiheadAttention(Module):
                     f"MultiheadAttention: shape {x.shape}: must have 3 axes, the last {self.embed_dim}"
                 )
         q, k, v = (self._heads(x, i) for i, x in enumerate((query, key, value)))
-        allowed, bias = self._masks(key_padding_mask, attn_mask, q.shape[0])
+        allowed, bias = self._masks(key_padding_mask, attn_mask, q.shape[0], q.device)
         p = self.dropout if self.training else 0.0
         y = attention(q, k, v, allowed, bias, p, is_causal, generator=self.generator)
         y = y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
@@ -74,10 +74,12 @@ class MultiheadAttention(Module):
         y = y.reshape(a, b, self.num_heads, e // self.num_heads)
         return y.permute((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
 
-    def _masks(self, key_padding_mask: Mask, attn_mask: Mask, n: int) -> tuple[Array | None, Tensor | None]:
+    def _masks(
+        self, key_padding_mask: Mask, attn_mask: Mask, n: int, device: str
+    ) -> tuple[Array | None, Tensor | None]:
         """What attention wants: booleans that say where a key takes part, and floats to add."""
         padding, mask = (
-            None if m is None else m if isinstance(m, Tensor) else Tensor(m)
+            None if m is None else m if isinstance(m, Tensor) else Tensor(m, device=device)
             for m in (key_padding_mask, attn_mask)
         )
         if padding is not None and (padding.dtype != np.bool_ or padding.ndim != 2):

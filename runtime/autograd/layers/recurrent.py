@@ -97,7 +97,8 @@ class RecurrentLayers(Module):
         """For each layer and direction its first states (N, H)."""
         count, shape = self.num_layers * len(self.suffixes), (n, self.hidden_size)
         if hx is None:
-            zeros = Tensor(np.zeros(shape, next(self.parameters()).dtype))
+            like = next(self.parameters())
+            zeros = Tensor(np.zeros(shape, like.dtype), device=like.device)
             return [[zeros] * self.state_count] * count
         for state in hx:
             if state.shape != (count, *shape):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from math import pi, sqrt
 from typing import Any
 
+import numpy as np
 from ringleader.runtime.autograd.op import Array, Shape, op
 from ringleader.runtime.autograd.ops.arithmetic import Unary
 
@@ -155,7 +157,9 @@ class GELU(Unary):
 
     def forward(self, x: Array) -> Array:
         self.x = x
-        self.phi = 0.5 + 0.5 * (self.xp.tanh(self._inner(x)) if self.approximate == "tanh" else _erf(x))
+        self.phi = 0.5 + 0.5 * (
+            self.xp.tanh(self._inner(x)) if self.approximate == "tanh" else erf(self.xp, x * sqrt(0.5))
+        )
         return x * self.phi
 
     def _inner(self, x: Array) -> Array:
@@ -176,8 +180,6 @@ def sigmoid(xp: Any, x: Array) -> Array:
     return xp.maximum(small, x >= 0) / (1 + small)
 
 
-def _erf(x: Array) -> Array:
-    """erf(x / sqrt 2). SciPy takes a while to import, and only this needs it."""
-    from scipy.special import erf
-
-    return erf(x * sqrt(0.5))
+def erf(xp: Any, x: Array) -> Array:
+    """The error function: SciPy's, or CuPy's copy of it. They take a while to import, and only this needs them."""
+    return import_module("scipy.special" if xp is np else "cupyx.scipy.special").erf(x)

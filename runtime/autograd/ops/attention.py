@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
@@ -21,17 +22,19 @@ Rows = tuple[slice, slice, slice]  # heads of the keys, all groups, queries
 class PerHead:
     """A mask or bias (..., L or 1, S or 1), seen as (B, G, L, S) without spreading it out in memory."""
 
-    def __init__(self, array: Array, lead: Shape, heads: Shape, size: tuple[int, int]) -> None:
+    def __init__(self, array: Array, lead: Shape, heads: Shape, size: tuple[int, int], xp: Any) -> None:
         array = array.reshape((1,) * (2 - array.ndim) + array.shape)
         *own, rows, columns = array.shape
-        self.planes = array.reshape(prod(own), rows, columns)
-        self.wide = np.broadcast_to(self.planes, (prod(own), *size))
-        self.plane = np.broadcast_to(np.arange(prod(own)).reshape(own), lead).reshape(heads)  # of each head
+        self.xp, self.planes = xp, array.reshape(prod(own), rows, columns)
+        self.wide = xp.broadcast_to(self.planes, (prod(own), *size))
+        self.plane = np.broadcast_to(np.arange(prod(own)).reshape(own), lead).reshape(
+            heads
+        )  # of each head; numpy's
 
     def block(self, heads: slice, queries: slice, keys: slice) -> Array:
         """(b, s, G, l), or (1, s, 1, l) where all heads share one plane."""
         which = self.plane[:1, :1] if len(self.planes) == 1 else self.plane[heads]
-        return self.wide[which, queries, keys].transpose(0, 3, 1, 2)
+        return self.wide[self.xp.asarray(which), queries, keys].transpose(0, 3, 1, 2)
 
     def add_to(self, total: Array, g: Array, heads: slice, queries: slice, keys: slice) -> None:
         """The adjoint of ``block``: g (b, s, G, l) into total (planes, L or 1, S or 1)."""
@@ -101,7 +104,7 @@ class Attention(Function):
             for a in (key, value)
         )  # (B, S, E), (B, S, Ev)
         self.mask, self.bias = (
-            None if a is None else PerHead(a, self.lead, heads, size)
+            None if a is None else PerHead(a, self.lead, heads, size, xp)
             for a in (self.allowed, bias[0] if bias else None)
         )
         out = xp.empty((*self.q.shape[:3], value.shape[-1]), xp.result_type(self.q, self.v))

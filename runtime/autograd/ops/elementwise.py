@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import log, pi, sqrt
 
 from ringleader.runtime.autograd.op import Array, op
+from ringleader.runtime.autograd.ops.activation import erf
 from ringleader.runtime.autograd.ops.arithmetic import Unary
 
 
@@ -208,9 +209,7 @@ class Erf(Smooth):
     """The error function, SciPy's: numpy has none."""
 
     def value(self, x: Array) -> Array:
-        from scipy.special import erf  # slow to import, and seldom needed
-
-        return erf(x)
+        return erf(self.xp, x)
 
     def slope(self, x: Array) -> Array:
         return (2 / sqrt(pi)) * self.xp.exp(-x * x)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array, Function, Shape, op
+from ringleader.runtime.autograd.op import Array, Function, Shape, moved, op, to_host
 
 
 def is_basic(index: Any) -> bool:
@@ -19,23 +20,35 @@ def is_basic(index: Any) -> bool:
     )
 
 
+def arrays_of(index: Any, change: Callable[[Array], Array]) -> Any:
+    """An index with ``change`` applied to the arrays in it."""
+    if isinstance(index, tuple):
+        return tuple(arrays_of(part, change) for part in index)
+    return change(index) if hasattr(index, "strides") else index
+
+
 def copied(index: Any) -> Any:
     """An index that stays the same if the caller changes the arrays in it."""
-    if isinstance(index, tuple):
-        return tuple(copied(part) for part in index)
-    return index.copy() if hasattr(index, "strides") else index
+    return arrays_of(index, lambda array: array.copy())
 
 
 @dataclass(eq=False)
 class Indexed(Function):
     index: Any
 
+    def on_device(self) -> Any:
+        """The index, its arrays on the device."""
+        return self.index if self.xp is np else arrays_of(self.index, lambda array: moved(array, self.xp))
+
     def indexed_axes(self, x: Shape) -> int:
         """So many leading axes are touched by the index; those behind them stay as they are."""
         parts = self.index if isinstance(self.index, tuple) else (self.index,)
         if any(part is ... for part in parts):
             return len(x)
-        arrays = [np.asarray(part) for part in parts if part is not None and not isinstance(part, slice)]
+        arrays = [
+            part if hasattr(part, "ndim") else np.asarray(part)
+            for part in parts if part is not None and not isinstance(part, slice)
+        ]  # fmt: skip
         return sum(isinstance(part, slice) for part in parts) + sum(
             a.ndim if a.dtype.kind == "b" else 1 for a in arrays
         )
@@ -45,7 +58,7 @@ class Indexed(Function):
         touched = self.indexed_axes(x)
         standin = np.broadcast_to(np.False_, x[:touched])
         try:
-            return (*standin[self.index].shape, *x[touched:])
+            return (*standin[arrays_of(self.index, to_host)].shape, *x[touched:])
         except IndexError as error:
             raise IndexError(f"{self.name}: shape {x}: {error}") from None
 
@@ -60,6 +73,7 @@ class GetItem(Indexed):
         return self.place_shape(x)
 
     def forward(self, x: Array) -> Array:
+        self.index = self.on_device()
         y = x[self.index]
         if self.needs[0]:
             self.index = copied(self.index)
@@ -90,7 +104,7 @@ class SetItem(Indexed):
         return x
 
     def forward(self, x: Array, value: Array) -> Array:
-        y = x.copy()
+        self.index, y = self.on_device(), x.copy()
         y[self.index] = value
         if True in self.needs:
             self.index = copied(self.index)
@@ -133,7 +147,7 @@ class Gather(Function):
         wrong = index[(index < -x[self.dim]) | (index >= x[self.dim])] if index.size else index
         if wrong.size:
             raise IndexError(
-                f"gather: index {wrong.flat[0]} is out of range for axis {self.dim} of shape {x}"
+                f"gather: index {wrong.reshape(-1)[0]} is out of range for axis {self.dim} of shape {x}"
             )
         self.source = x
         shape: Shape = index.shape

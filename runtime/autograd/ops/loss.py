@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.runtime.autograd.op import Array, Function, Shape, op
+from ringleader.runtime.autograd.op import Array, Function, Shape, op, to_host
 from ringleader.runtime.autograd.ops.activation import sigmoid
+from ringleader.runtime.autograd.ops.softmax import largest
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -45,7 +46,7 @@ class ClassLoss(Function):
         if self.weight is not None and self.weight.shape != (classes,):
             raise self.refuse(f"weight must be ({classes},)", x, self.weight.shape)
         self.counts = self.target != self.ignore_index
-        self.label = np.where(self.counts, self.target, 0)  # any class will do for what does not count
+        self.label = self.xp.where(self.counts, self.target, 0)  # any class will do for what does not count
         wrong = self.label[(self.label < 0) | (self.label >= classes)]
         if wrong.size:
             raise ValueError(
@@ -59,12 +60,13 @@ class ClassLoss(Function):
         if self.weight is not None:
             self.weights *= self.weight[self.label]
         self.share_out(self.weights.sum(), dtype)
-        grid = np.indices(self.label.shape, sparse=True)
+        ones, sizes = (1,) * self.label.ndim, self.label.shape
+        grid = [self.xp.arange(n).reshape(*ones[:i], n, *ones[i + 1 :]) for i, n in enumerate(sizes)]
         self.at_label = (*grid[: self.axis], self.label, *grid[self.axis :])  # x[at_label]: (N, ...)
 
     def share_out(self, total: Any, dtype: DTypeLike) -> None:
         """Sets the share of a loss in the result; ``total`` is the sum of the weights."""
-        total = total if self.reduction == "mean" else 1
+        total = to_host(total) if self.reduction == "mean" else 1
         self.share = np.dtype(dtype).type(1 / total if total else 0)
 
     def reduce(self, losses: Array) -> Array:
@@ -83,7 +85,7 @@ class NLLLoss(ClassLoss):
         return self.reduce(-self.weights * x[self.at_label])
 
     def backward(self, g: Array) -> Array:
-        dx = np.zeros_like(self.like)
+        dx = self.xp.zeros_like(self.like)
         dx[self.at_label] = -self.weights * (g * self.share)
         return dx
 
@@ -106,13 +108,13 @@ class CrossEntropy(ClassLoss):
 
     def forward(self, x: Array) -> Array:
         self.weigh(x.dtype)
-        z = x - x.max(axis=self.axis, keepdims=True)  # (N, C, ...): exp cannot overflow
+        z = x - largest(self.xp, x, self.axis)  # (N, C, ...): exp cannot overflow
         at_label, self.smooth = z[self.at_label], self._smooth(x)
         smoothed = None if self.smooth is None else (z * self.smooth).sum(axis=self.axis)
-        self.probability = np.exp(z, out=z)
+        self.probability = self.xp.exp(z, out=z)
         total = self.probability.sum(axis=self.axis, keepdims=True)
         self.probability /= total
-        log_total = np.log(total.squeeze(self.axis))  # -log p = log_total - z
+        log_total = self.xp.log(total.squeeze(self.axis))  # -log p = log_total - z
         self.onehot = self.weights * (1 - self.label_smoothing)
         losses = self.onehot * (log_total - at_label)
         if self.smooth is not None:
@@ -124,7 +126,7 @@ class CrossEntropy(ClassLoss):
         if not self.label_smoothing:
             return None
         classes = x.shape[self.axis]
-        weight = np.ones(classes) if self.weight is None else self.weight
+        weight = self.xp.ones(classes) if self.weight is None else self.weight
         ones = (1 for _ in x.shape[self.axis + 1 :])
         return (weight * (self.label_smoothing / classes)).astype(x.dtype).reshape(classes, *ones)
 
@@ -133,10 +135,10 @@ class CrossEntropy(ClassLoss):
         target, total = self.onehot * g, self.onehot * g  # what the target gets, and all classes together
         if self.smooth is not None:
             total = total + self.smooth.sum() * self.counts * g
-        dx = self.probability * np.expand_dims(total, self.axis)
+        dx = self.probability * self.xp.expand_dims(total, self.axis)
         dx[self.at_label] -= target
         if self.smooth is not None:
-            dx -= self.smooth * np.expand_dims(self.counts * g, self.axis)
+            dx -= self.smooth * self.xp.expand_dims(self.counts * g, self.axis)
         return dx
 
 
@@ -192,10 +194,10 @@ class L1Loss(DifferenceLoss):
     """|d|. The gradient at 0 is 0."""
 
     def loss(self, d: Array) -> Array:
-        return np.abs(d)
+        return self.xp.abs(d)
 
     def slope(self, d: Array) -> Array:
-        return np.sign(d)
+        return self.xp.sign(d)
 
 
 @op("huber_loss")
@@ -211,12 +213,12 @@ class HuberLoss(DifferenceLoss):
         return super().shape(x, target)
 
     def loss(self, d: Array) -> Array:
-        size = np.abs(d)
-        curved = np.minimum(size, self.delta)
+        size = self.xp.abs(d)
+        curved = self.xp.minimum(size, self.delta)
         return curved * (size - 0.5 * curved)
 
     def slope(self, d: Array) -> Array:
-        return np.clip(d, -self.delta, self.delta)
+        return self.xp.clip(d, -self.delta, self.delta)
 
 
 @op("binary_cross_entropy_with_logits")
@@ -241,13 +243,13 @@ class BinaryCrossEntropyWithLogits(PairLoss):
         self.x, self.target = x, target
         self.more = one * 0 if self.pos_weight is None else self.pos_weight.astype(x.dtype) - one
         self.factor = one if self.weight is None else self.weight.astype(x.dtype)
-        self.soft = np.log1p(np.exp(-np.abs(x))) - np.minimum(x, 0)  # log(1 + exp(-x))
+        self.soft = self.xp.log1p(self.xp.exp(-self.xp.abs(x))) - self.xp.minimum(x, 0)  # log(1 + exp(-x))
         return self.reduce(self.factor * ((1 - target) * x + (1 + self.more * target) * self.soft))
 
     def backward(self, g: Array) -> tuple[Array | None, Array | None]:
         g, dx, dt = g * self.share * self.factor, None, None
         if self.needs[0]:
-            dx = g * (1 - self.target - (1 + self.more * self.target) * sigmoid(np, -self.x))
+            dx = g * (1 - self.target - (1 + self.more * self.target) * sigmoid(self.xp, -self.x))
         if self.needs[1]:
             dt = g * (self.more * self.soft - self.x)
         return dx, dt

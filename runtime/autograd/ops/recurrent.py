@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array, Function, Shape, op
+from ringleader.runtime.autograd.op import Array, Function, Shape, op, to_host
 from ringleader.runtime.autograd.ops import recurrent_steps as steps
 from ringleader.runtime.autograd.ops.embedding import check_indices, sum_rows
 from ringleader.runtime.autograd.ops.matmul import product
@@ -62,6 +62,7 @@ class Recurrent(Function):
         if len(biases) not in (0, 2) or any(bias != w_hh[:1] for bias in biases):
             raise self.refuse(f"biases must be two of ({w_hh[0]},), or none", w_hh, *biases)
         if self.lengths is not None:
+            self.lengths = to_host(self.lengths)  # they say which steps there are
             self._check_lengths(self.lengths, t, n)
         return (t + self.state_count, n, hidden)
 
@@ -79,7 +80,7 @@ class Recurrent(Function):
         (t, n, *_), hidden, dtype = (
             (x if self.tokens is None else self.tokens).shape,
             w_hh.shape[1],
-            np.result_type(x, *rest),
+            np.result_type(*(a.dtype for a in (x, *rest))),
         )
         self.rows = Rows(t, n, self.lengths, self.reverse, self.xp)
         self.w_ih, self.w_hh = w_ih, w_hh
@@ -120,7 +121,7 @@ class Recurrent(Function):
         for rows, n in self.rows.steps:
             before = [state[:n] for state in before]
             product = self._product(rows, n)
-            np.matmul(before[0], w, out=product)
+            self.xp.matmul(before[0], w, out=product)
             self._step(rows, before, product)
             before = [state[rows] for state in self.states]
 
@@ -200,14 +201,14 @@ class RNN(Recurrent):
 
     def _step(self, rows: slice, before: list[Array], product: Array) -> None:
         step, _ = NONLINEARITIES[self.nonlinearity]
-        step(self.gates[rows], product, self.states[0][rows])
+        step(self.xp, self.gates[rows], product, self.states[0][rows])
 
     def _step_backward(
         self, rows: slice, before: list[Array], dstates: list[Array], dgates: Array, dproduct: Array
     ) -> None:
         _, step_backward = NONLINEARITIES[self.nonlinearity]
-        step_backward(self.states[0][rows], dstates[0], dgates)
-        np.matmul(dproduct, self.w_hh, out=dstates[0])
+        step_backward(self.xp, self.states[0][rows], dstates[0], dgates)
+        self.xp.matmul(dproduct, self.w_hh, out=dstates[0])
 
 
 @op("lstm")
@@ -229,14 +230,14 @@ class LSTM(Recurrent):
 
     def _step(self, rows: slice, before: list[Array], product: Array) -> None:
         h, c = self.states
-        self.step(self.gates[rows], product, before[1], c[rows], self.tanh_c[rows], h[rows])
+        self.step(self.xp, self.gates[rows], product, before[1], c[rows], self.tanh_c[rows], h[rows])
 
     def _step_backward(
         self, rows: slice, before: list[Array], dstates: list[Array], dgates: Array, dproduct: Array
     ) -> None:
         dh, dc = dstates
-        self.step_backward(self.gates[rows], before[1], self.tanh_c[rows], dh, dc, dgates)
-        np.matmul(dproduct, self.w_hh, out=dh)
+        self.step_backward(self.xp, self.gates[rows], before[1], self.tanh_c[rows], dh, dc, dgates)
+        self.xp.matmul(dproduct, self.w_hh, out=dh)
 
 
 @op("gru")
@@ -266,7 +267,7 @@ class GRU(Recurrent):
     def _step(self, rows: slice, before: list[Array], product: Array) -> None:
         if self.b_hh is not None:
             product += self.b_hh
-        self.step(self.gates[rows], product, before[0], self.states[0][rows])
+        self.step(self.xp, self.gates[rows], product, before[0], self.states[0][rows])
 
     def _dproduct(self, dgates: Array) -> Array:
         return self.xp.empty_like(dgates)
@@ -275,6 +276,6 @@ class GRU(Recurrent):
         self, rows: slice, before: list[Array], dstates: list[Array], dgates: Array, dproduct: Array
     ) -> None:
         (dh,), room = dstates, self.room[: len(dstates[0])]
-        self.step_backward(self.gates[rows], self.product[rows], before[0], dh, dgates, dproduct)
-        np.matmul(dproduct, self.w_hh, out=room)
+        self.step_backward(self.xp, self.gates[rows], self.product[rows], before[0], dh, dgates, dproduct)
+        self.xp.matmul(dproduct, self.w_hh, out=room)
         dh += room

@@ -17,7 +17,8 @@ class Rows:
     As PyTorch's PackedSequence: the longest sequence first, and of each step only the sequences that are still
     running. Those are the first ones, so a step's states are updated in a prefix of the states of the step
     before. ``reverse`` starts at each sequence's own end. Without ``lengths`` no row has to move: the packed
-    matrix is x (T, N, D) itself, as (T N, D), and a reverse direction visits its steps backwards.
+    matrix is x (T, N, D) itself, as (T N, D), and a reverse direction visits its steps backwards. ``lengths`` are
+    numpy's, the rest are arrays of ``xp``.
     """
 
     def __init__(self, steps: int, sequences: int, lengths: Array | None, reverse: bool, xp: Any) -> None:
@@ -30,10 +31,11 @@ class Rows:
             self.steps: Steps = [(slice(s, s + n), n) for s, n in zip(starts, running)]
             self.steps = self.steps[::-1] if reverse else self.steps
             return
-        self.order = np.argsort(-lengths, kind="stable")
-        longest = lengths[self.order]
+        order = np.argsort(-lengths, kind="stable")
+        longest = lengths[order]
         time, sequence = np.nonzero(np.arange(steps)[:, None] < longest)  # step by step
-        self.rows = (longest[sequence] - 1 - time if reverse else time) * sequences + self.order[sequence]
+        rows = (longest[sequence] - 1 - time if reverse else time) * sequences + order[sequence]
+        self.order, self.rows = xp.asarray(order), xp.asarray(rows)
         running = [int(n) for n in (np.arange(steps)[:, None] < longest).sum(axis=1) if n]
         self.steps = [(slice(end - n, end), n) for n, end in zip(running, accumulate(running))]
 

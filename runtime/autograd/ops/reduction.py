@@ -7,6 +7,7 @@ from math import inf, nan, prod
 
 import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
+from ringleader.runtime.autograd.ops.softmax import largest
 
 
 @dataclass(eq=False)
@@ -61,7 +62,9 @@ class Extremum(Reduction):
             raise self.refuse(f"there are no elements over axis {self.axis}", x)
         return out
 
-    def remember(self, x: Array, y: Array) -> Array:
+    def extreme(self, x: Array, name: str) -> Array:
+        """``name``: max or min. Of no results, which CuPy's refuse, there are none."""
+        y: Array = getattr(x, name if x.size else "sum")(axis=self.axis, keepdims=self.keepdims)
         if self.needs[0]:
             self.found = x == y.reshape(self.kept)
         return y
@@ -74,13 +77,13 @@ class Extremum(Reduction):
 @op("amax")
 class Amax(Extremum):
     def forward(self, x: Array) -> Array:
-        return self.remember(x, x.max(axis=self.axis, keepdims=self.keepdims))
+        return self.extreme(x, "max")
 
 
 @op("amin")
 class Amin(Extremum):
     def forward(self, x: Array) -> Array:
-        return self.remember(x, x.min(axis=self.axis, keepdims=self.keepdims))
+        return self.extreme(x, "min")
 
 
 @op("prod")
@@ -157,12 +160,12 @@ class LogSumExp(Reduction):
     """log(sum(exp(x))), moved by the maximum so that exp cannot overflow; -inf over no elements."""
 
     def forward(self, x: Array) -> Array:
-        largest = x.max(axis=self.axis, keepdims=True, initial=-self.xp.inf)
-        largest = self.xp.where(self.xp.isfinite(largest), largest, x.dtype.type(0))
-        share = self.xp.exp(x - largest)
+        top = largest(self.xp, x, self.axis)
+        top = self.xp.where(self.xp.isfinite(top), top, x.dtype.type(0))
+        share = self.xp.exp(x - top)
         total = share.sum(axis=self.axis, keepdims=True)
         with np.errstate(divide="ignore"):
-            y = self.xp.log(total) + largest
+            y = self.xp.log(total) + top
         self.share = share / self.xp.where(total == 0, 1, total) if self.needs[0] else None
         return y if self.keepdims else y.squeeze(tuple(self.axes))
 

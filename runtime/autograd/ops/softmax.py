@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from ringleader.runtime.autograd.op import Array, Function, Shape, op
+
+
+def largest(xp: Any, x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    """Over ``axis``, which is kept with size 1; -inf over no elements."""
+    if x.size:
+        return x.max(axis=axis, keepdims=True)
+    return xp.full(x.sum(axis=axis, keepdims=True).shape, -xp.inf, x.dtype)  # CuPy's max has no initial=
 
 
 @dataclass(eq=False)
@@ -19,7 +26,7 @@ class AlongAxis(Function):
 
     def below_zero(self, x: Array) -> Array:
         """x minus its maximum along the axis: exp cannot overflow, and one term of its sum is 1."""
-        return x - x.max(axis=self.dim, keepdims=True, initial=-np.inf)
+        return x - largest(self.xp, x, self.dim)
 
     def total(self, x: Array) -> Array:
         return x.sum(axis=self.dim, keepdims=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ringleader.runtime.autograd.native import KERNELS
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, module_of
 from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
 
 
@@ -19,14 +18,14 @@ def update(
 
     g += weight_decay w;  s += g^2;  w -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps), where t is ``step``.
     """
-    a, b = scratch_for(w, scratch)
+    xp, (a, b) = module_of(w), scratch_for(w, scratch)
     if weight_decay:
-        np.multiply(w, weight_decay, out=a)
-        g = np.add(g, a, out=a)
+        xp.multiply(w, weight_decay, out=a)
+        g = xp.add(g, a, out=a)
     s = state["sum"]
-    np.add(s, np.multiply(g, g, out=b), out=s)
-    np.divide(g, np.add(np.sqrt(s, out=b), eps, out=b), out=a)
-    np.subtract(w, np.multiply(a, lr / (1 + (step - 1) * lr_decay), out=a), out=w)
+    xp.add(s, xp.multiply(g, g, out=b), out=s)
+    xp.divide(g, xp.add(xp.sqrt(s, out=b), eps, out=b), out=a)
+    xp.subtract(w, xp.multiply(a, lr / (1 + (step - 1) * lr_decay), out=a), out=w)
 
 
 def kernel(

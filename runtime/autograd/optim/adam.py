@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 from ringleader.runtime.autograd.native import KERNELS
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, module_of
 from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
 
 Betas = tuple[float, float]
@@ -23,24 +22,24 @@ def update(
     g += weight_decay w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
     w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps), where t is ``step``.
     """
-    a, b = scratch_for(w, scratch)
+    xp, (a, b) = module_of(w), scratch_for(w, scratch)
     if weight_decay:
-        np.multiply(w, weight_decay, out=a)
-        g = np.add(g, a, out=a)
+        xp.multiply(w, weight_decay, out=a)
+        g = xp.add(g, a, out=a)
     m, v = moments(g, state, betas, b)
-    np.divide(np.sqrt(v, out=b), (1 - betas[1] ** step) ** 0.5, out=b)
-    np.divide(m, np.add(b, eps, out=b), out=a)
-    np.subtract(w, np.multiply(a, lr / (1 - betas[0] ** step), out=a), out=w)
+    xp.divide(xp.sqrt(v, out=b), (1 - betas[1] ** step) ** 0.5, out=b)
+    xp.divide(m, xp.add(b, eps, out=b), out=a)
+    xp.subtract(w, xp.multiply(a, lr / (1 - betas[0] ** step), out=a), out=w)
 
 
 def moments(g: Array, state: Mapping[str, Array], betas: Betas, b: Array) -> tuple[Array, Array]:
     """Both moments with ``g`` taken in, as running means; ``b`` is scratch."""
-    m, v = state["exp_avg"], state["exp_avg_sq"]
-    np.multiply(m, betas[0], out=m)
-    np.add(m, np.multiply(g, 1 - betas[0], out=b), out=m)
-    np.multiply(v, betas[1], out=v)
-    np.multiply(np.multiply(g, g, out=b), 1 - betas[1], out=b)
-    np.add(v, b, out=v)
+    xp, m, v = module_of(g), state["exp_avg"], state["exp_avg_sq"]
+    xp.multiply(m, betas[0], out=m)
+    xp.add(m, xp.multiply(g, 1 - betas[0], out=b), out=m)
+    xp.multiply(v, betas[1], out=v)
+    xp.multiply(xp.multiply(g, g, out=b), 1 - betas[1], out=b)
+    xp.add(v, b, out=v)
     return m, v
 
 
@@ -50,7 +49,7 @@ def update_decoupled(
 ) -> None:  # fmt: skip
     """As ``update``, but the decay is not part of the gradient: w -= lr weight_decay w comes first."""
     if weight_decay:
-        np.multiply(w, 1 - lr * weight_decay, out=w)
+        w *= 1 - lr * weight_decay
     update(w, g, state, step, lr=lr, betas=betas, eps=eps, scratch=scratch)
 
 

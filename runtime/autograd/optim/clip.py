@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import inf, isfinite
 
 import numpy as np
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, module_of
 from ringleader.runtime.autograd.tensor import Tensor
 
 BLOCK = 1 << 16  # elements that are turned into float64 at a time: they stay in the cache
@@ -14,13 +14,18 @@ BLOCK = 1 << 16  # elements that are turned into float64 at a time: they stay in
 
 def norm(*arrays: Array, p: float = 2.0) -> float:
     """The p-norm of all elements, summed in float64; inf: the largest size, 0: how many are not 0."""
-    flat = [array.reshape(-1) for array in arrays]
-    parts = [_part(x[at : at + BLOCK].astype(np.float64, copy=False), p)
-             for x in flat for at in range(0, x.size, BLOCK)]  # fmt: skip
+    parts = [_part(part.astype(np.float64, copy=False), p)
+             for array in arrays for part in _blocks(array.reshape(-1))]  # fmt: skip
     if p == inf:
         return float(np.max(parts, initial=0.0))
     total = float(np.sum(parts))
     return total if p == 0 else total ** (1 / p)
+
+
+def _blocks(x: Array) -> Iterator[Array]:
+    """Of a device's array there is one: each costs a call, and the cache is not the host's."""
+    block = BLOCK if isinstance(x, np.ndarray) else max(1, x.size)
+    return (x[at : at + block] for at in range(0, x.size, block))
 
 
 def _part(x: Array, p: float) -> float:
@@ -28,8 +33,8 @@ def _part(x: Array, p: float) -> float:
     if p == 2:
         return float(x @ x)
     if p == inf:
-        return float(np.abs(x).max())
-    return float(np.count_nonzero(x) if p == 0 else (np.abs(x) ** p).sum())
+        return float(abs(x).max())
+    return float((x != 0).sum() if p == 0 else (abs(x) ** p).sum())
 
 
 def clip_grad_norm_(
@@ -53,7 +58,7 @@ def clip_grad_norm_(
     factor = max_norm / (total + 1e-6)
     if not factor >= 1:  # also nan
         for g in gradients:
-            np.multiply(g, factor, out=g)
+            g *= factor
     return total
 
 
@@ -62,7 +67,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: clip_value must not be negative, it is {clip_value}")
     for g in _gradients(parameters):
-        np.clip(g, -clip_value, clip_value, out=g)
+        module_of(g).clip(g, -clip_value, clip_value, out=g)
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Array]:

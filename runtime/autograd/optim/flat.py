@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 from ringleader.runtime.autograd.module import Module
-from ringleader.runtime.autograd.op import Array, array_module
+from ringleader.runtime.autograd.op import Array, address, array_module
 from ringleader.runtime.autograd.tensor import Tensor
 
 
@@ -51,7 +50,7 @@ def follows(first: Array, second: Array) -> bool:
     """Whether ``second`` begins where ``first`` ends, in one larger array of the same dtype."""
     base = first.base
     return (
-        isinstance(base, np.ndarray) and second.base is base and base.dtype == first.dtype == second.dtype
+        isinstance(base, type(first)) and second.base is base and base.dtype == first.dtype == second.dtype
         and base.flags.c_contiguous and first.flags.c_contiguous and second.flags.c_contiguous
         and address(second) == address(first) + first.nbytes
     )  # fmt: skip
@@ -65,8 +64,3 @@ def span(arrays: Sequence[Array]) -> Array:
     begin = (address(first) - address(first.base)) // first.itemsize
     whole: Array = first.base.reshape(-1)[begin : begin + sum(array.size for array in arrays)]
     return whole
-
-
-def address(array: Array) -> int:
-    where: int = array.__array_interface__["data"][0]
-    return where

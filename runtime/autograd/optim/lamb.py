@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, module_of
 from ringleader.runtime.autograd.optim.adam import Adam, Betas, moments
 from ringleader.runtime.autograd.optim.clip import norm
 from ringleader.runtime.autograd.optim.optimizer import Params, Scratch, scratch_for
@@ -20,16 +19,16 @@ def update(
     m and v as Adam's;  u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + weight_decay w;
     w -= lr |w| / |u| u, where the ratio is 1 if either norm is 0, and t is ``step``.
     """
-    a, b = scratch_for(w, scratch)
+    xp, (a, b) = module_of(w), scratch_for(w, scratch)
     m, v = moments(g, state, betas, b)
-    np.divide(np.sqrt(v, out=b), (1 - betas[1] ** step) ** 0.5, out=b)
-    np.divide(m, np.add(b, eps, out=b), out=a)
-    u = np.divide(a, 1 - betas[0] ** step, out=a)
+    xp.divide(xp.sqrt(v, out=b), (1 - betas[1] ** step) ** 0.5, out=b)
+    xp.divide(m, xp.add(b, eps, out=b), out=a)
+    u = xp.divide(a, 1 - betas[0] ** step, out=a)
     if weight_decay:
-        np.add(u, np.multiply(w, weight_decay, out=b), out=u)
+        xp.add(u, xp.multiply(w, weight_decay, out=b), out=u)
     of_w, of_u = norm(w), norm(u)
     ratio = of_w / of_u if of_w and of_u else 1.0
-    np.subtract(w, np.multiply(u, lr * ratio, out=u), out=w)
+    xp.subtract(w, xp.multiply(u, lr * ratio, out=u), out=w)
 
 
 class LAMB(Adam):

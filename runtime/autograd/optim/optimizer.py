@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from ringleader.runtime.autograd.native import KERNELS, takes
-from ringleader.runtime.autograd.op import Array, array_module
-from ringleader.runtime.autograd.optim.flat import address, follows, span
+from ringleader.runtime.autograd.native import KERNELS, takes, wanted
+from ringleader.runtime.autograd.op import LATER, Array, address, array_module, module_of, to_host
+from ringleader.runtime.autograd.optim.flat import follows, span
 from ringleader.runtime.autograd.tensor import Tensor
 
 Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -21,7 +21,15 @@ BLOCK = 1 << 15  # elements that are updated at a time: all arrays of a rule the
 
 
 def scratch_for(w: Array, scratch: Scratch) -> tuple[Array, Array]:
-    return (np.empty_like(w), np.empty_like(w)) if scratch is None else scratch
+    xp = module_of(w)
+    return (xp.empty_like(w), xp.empty_like(w)) if scratch is None else scratch
+
+
+class Kernel(NamedTuple):
+    """A rule in one pass over memory: ``step`` is called as ``update``, without scratch, for what it ``takes``."""
+
+    step: Callable[..., None]
+    takes: Callable[..., bool]
 
 
 @dataclass
@@ -32,7 +40,7 @@ class Run:
     w: Array
     g: Array | None  # None: that of a single parameter, which gets another array in every step
     state: dict[str, Array]  # as w: flat, if w is
-    native: bool  # whether the rule's kernel takes them
+    kernel: Kernel | None  # the rule's, if it takes them
 
 
 class Optimizer:
@@ -122,14 +130,14 @@ class Optimizer:
 
     def _update(self, run: Run, step: int, options: Options) -> None:
         """One step of one run: by one call of the kernel, or of the rule in pieces."""
-        g, native = run.g, run.native
+        g, kernel = run.g, run.kernel
         if g is None:
             g = self.params[run.members[0]].grad
             assert g is not None  # or there would be no such run
             g = g.reshape(run.w.shape)
-            native = native and takes(run.w, g)
-        if native:
-            type(self).kernel(run.w, g, run.state, step, **options)  # type: ignore[misc]
+            kernel = kernel if kernel is not None and kernel.takes(run.w, g) else None
+        if kernel is not None:
+            kernel.step(run.w, g, run.state, step, **options)
             return
         for w, part, state, scratch in self._pieces(run, g):
             type(self).update(w, part, state, step, **options, scratch=scratch)
@@ -152,7 +160,8 @@ class Optimizer:
         """The same memory for all that are no larger than what was there."""
         key = (type(w), w.dtype)
         if key not in self._scratch or self._scratch[key][0].size < w.size:
-            self._scratch[key] = (np.empty_like(w, shape=w.size), np.empty_like(w, shape=w.size))
+            xp = module_of(w)
+            self._scratch[key] = (xp.empty_like(w, shape=w.size), xp.empty_like(w, shape=w.size))
         a, b = self._scratch[key]
         return a[: w.size].reshape(w.shape), b[: w.size].reshape(w.shape)
 
@@ -187,8 +196,7 @@ class Optimizer:
 
     def _neighbours(self, live: list[int]) -> list[list[int]]:
         """``live`` in lists of parameters that may be updated as one array."""
-        flat = [i for i in live if self.elementwise and self.params[i].grad_storage is not None
-                and self.params[i].device == "cpu"]  # fmt: skip
+        flat = [i for i in live if self.elementwise and self.params[i].grad_storage is not None]
         members: list[list[int]] = [[i] for i in live if i not in set(flat)]
         before: int | None = None
         for i in sorted(flat, key=lambda i: address(self.params[i].data)):
@@ -210,19 +218,32 @@ class Optimizer:
         known = [g for g in gradients if g is not None]
         if not (self.elementwise and all(array.flags.c_contiguous for array in (*data, *known))):
             [i] = members
-            return Run(members, data[0], None, {name: self.state[i][name] for name in names}, native=False)
+            return Run(members, data[0], None, {name: self.state[i][name] for name in names}, None)
         state = {}
         for name in names:
             if len(members) > 1:
                 self._join_state(members, name)
             state[name] = span([self.state[i][name] for i in members])
         w, g = span(data), span(known) if known else None
-        native = KERNELS is not None and self.kernel is not None
-        native = native and takes(w, *state.values(), *([] if g is None else [g]))
-        return Run(members, w, g, state, native)
+        kernel = self._kernel(self.params[members[0]].device)
+        fitting = kernel is not None and kernel.takes(w, *state.values(), *([] if g is None else [g]))
+        return Run(members, w, g, state, kernel if fitting else None)
+
+    def _kernel(self, device: str) -> Kernel | None:
+        """The rule's there."""
+        if device == "cpu":
+            native = type(self).kernel if KERNELS is not None else None
+            return None if native is None else Kernel(native, takes)
+        if device not in LATER or not wanted():
+            return None
+        from ringleader.runtime.autograd.optim import cuda
+
+        step = cuda.KERNELS.get(type(self).update)
+        return None if step is None else Kernel(step, cuda.takes)
 
     def _join_state(self, members: list[int], name: str) -> None:
-        flat, at = np.concatenate([self.state[i][name].reshape(-1) for i in members]), 0
+        states = [self.state[i][name].reshape(-1) for i in members]
+        flat, at = module_of(states[0]).concatenate(states), 0
         for i in members:
             shape, size = self.params[i].shape, self.params[i].size
             self.state[i][name] = flat[at : at + size].reshape(shape)
@@ -231,9 +252,9 @@ class Optimizer:
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """As PyTorch's: {"state": {number of the parameter: {"step": ..., name: copy of the array}},
+        """As PyTorch's: {"state": {number of the parameter: {"step": ..., name: copy of the array, of numpy}},
         "param_groups": [options, with the numbers of its parameters as "params"]}."""
-        state = {i: {key: value.copy() if key != "step" else value for key, value in of.items()}
+        state = {i: {key: to_host(value.copy()) if key != "step" else value for key, value in of.items()}
                  for i, of in sorted(self.state.items())}  # fmt: skip
         groups, at = [], 0
         for group, options in zip(self.param_groups, self._options()):
@@ -273,5 +294,5 @@ class Optimizer:
                                  f"{parameter.shape}")  # fmt: skip
         xp = array_module(parameter.device)
         return {"step": int(given["step"])} | {
-            key: xp.array(value, dtype=parameter.dtype, order="C") for key, value in arrays.items()
+            key: xp.array(to_host(value), dtype=parameter.dtype, order="C") for key, value in arrays.items()
         }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ringleader.runtime.autograd.native import KERNELS
-from ringleader.runtime.autograd.op import Array
+from ringleader.runtime.autograd.op import Array, module_of
 from ringleader.runtime.autograd.optim.optimizer import Optimizer, Params, Scratch, scratch_for
 
 
@@ -20,19 +19,19 @@ def update(
     g += weight_decay w;  v = g in step 1, later momentum v + (1 - dampening) g;  then v takes the place of
     g, or with ``nesterov`` g + momentum v does;  w -= lr g.
     """
-    a, b = scratch_for(w, scratch)
+    xp, (a, b) = module_of(w), scratch_for(w, scratch)
     if weight_decay:
-        np.multiply(w, weight_decay, out=a)
-        g = np.add(g, a, out=a)
+        xp.multiply(w, weight_decay, out=a)
+        g = xp.add(g, a, out=a)
     if momentum:
         v = state["momentum_buffer"]
         if step == 1:
             v[...] = g
         else:
-            np.multiply(v, momentum, out=v)
-            np.add(v, np.multiply(g, 1 - dampening, out=b) if dampening else g, out=v)
-        g = np.add(g, np.multiply(v, momentum, out=b), out=a) if nesterov else v
-    np.subtract(w, np.multiply(g, lr, out=a), out=w)
+            xp.multiply(v, momentum, out=v)
+            xp.add(v, xp.multiply(g, 1 - dampening, out=b) if dampening else g, out=v)
+        g = xp.add(g, xp.multiply(v, momentum, out=b), out=a) if nesterov else v
+    xp.subtract(w, xp.multiply(g, lr, out=a), out=w)
 
 
 def kernel(

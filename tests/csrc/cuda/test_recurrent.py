@@ -18,8 +18,8 @@ from ringleader.csrc.emulate import EmulatedDevice
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 
-NAMES = [version.name for version in VERSIONS["recurrent_forward"]]
-DTYPES = {version.name: version.dtypes for version in VERSIONS["recurrent_forward"]}
+NAMES = [version.name for version in VERSIONS["lstm_forward"]]
+DTYPES = {version.name: version.dtypes for version in VERSIONS["lstm_forward"]}
 FLOAT64 = [name for name in NAMES if "float64" in DTYPES[name]]
 # T, N, H: sizes 0 and 1, odd ones, more than a tile, more sequences than a round of a persistent kernel takes at once
 SHAPES = [
@@ -154,11 +154,15 @@ def test_gradients_are_those_of_the_forward_kernels(cell: str, version: str) -> 
         )
 
 
+LOW = [(name, dtype) for name in NAMES for dtype in DTYPES[name] if dtype != "float64"]
+
+
 @pytest.mark.parametrize(
-    ("version", "dtype"),
-    [(name, dtype) for name in NAMES for dtype in DTYPES[name] if dtype != "float64"],
+    ("cell", "version", "dtype"),
+    [
+        (cell, *how) for cell in CELLS for how in LOW if cell != "rnn_relu" or how[1] == "float16"
+    ],  # else as tanh
 )
-@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("shape", [(7, 3, 48), (5, 17, 32), (3, 3, 5), (3, 9, 130)])
 def test_low_precision_is_as_good_as_plain(
     cell: str, version: str, dtype: str, shape: tuple[int, int, int]
@@ -177,7 +181,7 @@ def test_low_precision_is_as_good_as_plain(
 
 
 @pytest.mark.parametrize(
-    ("version", "rows"), [(v, r) for (o, v), (_, rs) in PRODUCTS.items() for r in rs if "for" in o]
+    ("version", "rows"), [(v, r) for (d, v), (_, rs) in PRODUCTS.items() for r in rs if d == "forward"]
 )
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_number_of_rows_that_a_block_may_keep(cell: str, version: str, rows: int) -> None:
@@ -185,7 +189,7 @@ def test_every_number_of_rows_that_a_block_may_keep(cell: str, version: str, row
     case, units = Case(cell, 2, 2, 33, dtype), rows // reference.GATES[cell]
     emulated = device(multiprocessors=ceil_div(33, units))
     _, last, layer = case.forward(emulated, version)
-    made = plan("recurrent_forward", version, layer.shape(emulated))
+    made = plan("forward", version, layer.shape(emulated))
     assert made is not None and made.rows <= rows
     exact, plain = case.expected()[0]["h_last"], case.expected(case.dtype)[0]["h_last"]
     assert norm(last[0] - exact) <= 2 * norm(plain - exact) + 1e-12
@@ -203,6 +207,21 @@ def test_the_order_of_threads_does_not_matter(cell: str, shape: tuple[int, int, 
         for got, expected in zip(scrambled, fast):
             for name, value in got.items():
                 assert value.tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.parametrize(
+    ("cell", "version"), [*[("lstm", name) for name in NAMES], ("gru", "persistent_mma")]
+)
+def test_no_races_and_nothing_out_of_bounds(cell: str, version: str) -> None:
+    """Checked mode raises at the first fault. Shared memory is laid out so that requests conflict little."""
+    checked = device(mode="checked")
+    for shape, short in (((3, 3, 37), False), ((2, 18, 33), True)):
+        Case(cell, *shape, DTYPES[version][0], short).run(checked, version)
+    for report in checked.reports:
+        shared = [request for request in report.requests if request.space == "shared"]
+        assert sum(request.cost for request in shared) <= 1.25 * sum(request.ideal for request in shared), (
+            report
+        )
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -245,12 +264,12 @@ def shape_of(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("operator", ["recurrent_forward", "recurrent_backward"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("hidden", [1, 37, 256, 768, 1024])
-def test_a_plan_covers_all_units_within_the_limits(operator: str, cell: str, hidden: int) -> None:
+def test_a_plan_covers_all_units_within_the_limits(direction: str, cell: str, hidden: int) -> None:
     for version, itemsize in (("persistent_mma", 2), ("persistent_fma", 4)):
-        shape = shape_of(cell, hidden, itemsize, 132, 90)
-        made = plan(operator, version, shape)
+        shape = shape_of(cell, hidden, itemsize, 132, 90, n=64)
+        made = plan(direction, version, shape)
         assert made is not None
         assert made.blocks * made.units >= hidden > (made.blocks - 1) * made.units
         assert made.blocks <= 132 and made.shared <= shape["shared"]
@@ -261,15 +280,9 @@ def test_a_plan_covers_all_units_within_the_limits(operator: str, cell: str, hid
 
 
 def test_what_is_too_large_has_no_plan() -> None:
-    assert (
-        plan("recurrent_forward", "persistent_fma", shape_of("lstm", 1024, 4, 132, 86)) is None
-    )  # shared memory
-    assert (
-        plan("recurrent_forward", "persistent_mma", shape_of("lstm", 1024, 2, 16, 90)) is None
-    )  # multiprocessors
-    assert (
-        plan("recurrent_forward", "persistent_mma", shape_of("lstm", 1024, 2, 132, 90, n=4096)) is None
-    )  # sequences
+    assert plan("forward", "persistent_fma", shape_of("lstm", 1024, 4, 132, 86)) is None  # shared memory
+    assert plan("forward", "persistent_mma", shape_of("lstm", 1024, 2, 16, 90)) is None  # multiprocessors
+    assert plan("forward", "persistent_mma", shape_of("lstm", 1024, 2, 132, 90, n=4096)) is None  # sequences
 
 
 def test_a_persistent_version_that_does_not_fit_is_refused_and_the_clear_one_taken() -> None:
@@ -304,7 +317,7 @@ REFUSED = [
     ("gru", {"lengths": np.array([1, 2, 3])}, ValueError, r"lengths must be \(2,\), not \(3,\)"),
     ("gru", {"lengths": np.array([1, 4])}, ValueError, r"lengths must be 0\.\.3, not 4"),
     ("gru", {"lengths": np.array([-1, 3])}, ValueError, r"lengths must be 0\.\.3, not -1"),
-    ("gru", {"version": "cudnn"}, ValueError, "recurrent_forward has no version 'cudnn'; it has: persistent_mma"),
+    ("gru", {"version": "cudnn"}, ValueError, "gru_forward has no version 'cudnn'; it has: persistent_mma"),
     ("gru", {"version": "persistent_mma"}, ValueError, "persistent_mma takes float16, bfloat16, not float64"),
 ]  # fmt: skip
 
@@ -328,7 +341,7 @@ def test_what_forward_refuses(cell: str, wrong: dict[str, Any], error: type[Exce
         ("lstm", {"dc_last": None}, ValueError, "dc_last is for an lstm, which needs it; this is: lstm"),
         ("gru", {"dc_last": np.zeros((2, 4))}, ValueError, "dc_last is for an lstm, which needs it; this is: gru"),
         ("lstm", {"dc_last": np.zeros((2, 3))}, ValueError, r"dc_last must be \(2, 4\)"),
-        ("lstm", {"version": "cudnn"}, ValueError, "recurrent_backward has no version 'cudnn'"),
+        ("lstm", {"version": "cudnn"}, ValueError, "lstm_backward has no version 'cudnn'"),
     ],
 )  # fmt: skip
 def test_what_backward_refuses(cell: str, wrong: dict[str, Any], error: type[Exception], match: str) -> None:
