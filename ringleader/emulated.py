@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ringleader.csrc.cuda.compiler import HERE
 from ringleader.csrc.cuda.planned import plan
 from ringleader.csrc.cuda.versions import VERSIONS, Draw, Example
 from ringleader.csrc.emulate import EmulatedDevice, KernelError, Report, load
-from ringleader.table import Row, show
+from ringleader.table import Row, as_text, show
 
 
 @dataclass(frozen=True)
@@ -124,24 +125,38 @@ def _reports(run: Run) -> list[Report]:
 
 def profile_command(options: argparse.Namespace) -> int:
     """What warps ask of memory at each line: how many wavefronts or sectors for a request, and how few it could be."""
-    rows: list[Row] = []
-    for run in _runs(options):
-        for report in _reports(run):
-            for at in sorted(report.requests, key=lambda at: at.ideal - at.cost):
-                rows.append(
-                    {
-                        "kernel": report.kernel, "memory": at.space, "requests": at.requests,
-                        "cost_of_each": at.cost / at.requests, "least": at.ideal / at.requests,
-                        "excess_factor": at.cost / at.ideal if at.ideal else None,
-                        "line": f"{at.file}:{at.line}", "source": _line(at.file, at.line),
-                    }
-                )  # fmt: skip
-    show(rows, options.form)
-    if options.form == "table" and rows:
+    reports = [report for run in _runs(options) for report in _reports(run)]
+    if options.form == "table":
+        for report in reports:
+            print(
+                f"{report.kernel}\n{as_text(_requests(report))}\n"
+                if report.requests
+                else f"{report.kernel}\n"
+            )
         print(
-            "\ncost: wavefronts of shared memory, or sectors of 32 bytes of global memory; most wasteful lines first"
+            "cost: wavefronts of shared memory, or sectors of 32 bytes of global memory; wasteful lines first"
         )
+    else:
+        show(
+            [{"kernel": report.kernel, **row} for report in reports for row in _requests(report)],
+            options.form,
+        )
+    if not all(reports):
+        print("ringleader: there are faults; see ringleader kernels check", file=sys.stderr)
+        return 1
     return 0
+
+
+def _requests(report: Report) -> list[Row]:
+    """The most wasteful lines first."""
+    return [
+        {
+            "memory": at.space, "requests": at.requests, "cost_of_each": at.cost / at.requests,
+            "least": at.ideal / at.requests, "excess_factor": at.cost / at.ideal if at.ideal else None,
+            "line": f"{at.file}:{at.line}", "source": _line(at.file, at.line),
+        }
+        for at in sorted(report.requests, key=lambda at: at.ideal - at.cost)
+    ]  # fmt: skip
 
 
 @cache

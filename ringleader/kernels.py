@@ -197,4 +197,6 @@ def _files_of(name: str, known: list[str]) -> Iterator[str]:
         yield name
         return
     modules = {e.module for e in catalogue.examples(name)} if name not in {f[:-3] for f in known} else {name}
-    yield from (file for file in known if any(file.startswith(module) for module in modules))
+    yield from (
+        f for f in known if f[:-3] in modules or any(f.startswith(f"{module}_") for module in modules)
+    )

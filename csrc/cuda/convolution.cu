@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(THREADS)
   const Place pixel = unrolled.pixel(row);
   Compute<T> sums[RESULTS] = {};
   for (int tap = 0; tap < taps; ++tap) {
-    if (!unrolled.has(pixel, places[tap])) continue;
+    if (!unrolled.has(pixel.h + places[tap].h, pixel.w + places[tap].w)) continue;
     const Compute<T> value = to_compute(source[pixel.offset + places[tap].offset]);
 #pragma unroll
     for (int i = 0; i < RESULTS; ++i) sums[i] += value * filter[tap * RESULTS + i];

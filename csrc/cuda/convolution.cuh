@@ -61,7 +61,7 @@ __device__ C activate(C value, int activation) {
 // for which  p = (h + before - r dilation) / stride  is whole: one in every stride / gcd(stride, dilation). For each
 // phase these form a filter of their own, smaller, with stride 1, so nothing is multiplied by the zeros in between.
 
-enum Pass { FORWARD = 0, BACKWARD_DATA = 1 };
+enum Pass { FORWARD = 0, BACKWARD_DATA = 1, BACKWARD_WEIGHT = 2 };
 
 // What a row or a column of an unrolled matrix adds to the address, and to the pixel, of an element.
 struct Place {
@@ -130,8 +130,8 @@ struct Unrolled {
     return {group_offset + by_h * h + by_w * w + channel * c, by_h, by_w};
   }
 
-  __device__ bool has(const Place& row, const Place& column) const {
-    return unsigned(row.h + column.h) < unsigned(height) && unsigned(row.w + column.w) < unsigned(width);
+  __device__ bool has(int at_h, int at_w) const {
+    return unsigned(at_h) < unsigned(height) && unsigned(at_w) < unsigned(width);
   }
 };
 

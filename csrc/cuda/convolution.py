@@ -9,16 +9,28 @@ channels last in memory, whatever the layout: what follows, element by element o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-from ringleader.csrc.cuda.device import C_TYPES, Array, Device, c_type, ceil_div
-from ringleader.csrc.cuda.versions import ALL, Instance, Version, choose, instances, versions
+from ringleader.csrc.cuda.convolution_geometry import Geometry
+from ringleader.csrc.cuda.convolution_versions import (
+    DIRECT_RESULTS,
+    MMA_THREADS,
+    PASSES,
+    THREADS,
+    TILE_M,
+    TILE_N,
+    choose_version,
+    direct_shared,
+    mma_shared,
+    mma_size,
+    weight_splits,
+    weight_tile,
+)
+from ringleader.csrc.cuda.device import Array, Device, c_type, ceil_div
+from ringleader.csrc.cuda.versions import Draw, example
 from ringleader.csrc.cuda.windows import (
-    GRID_LIMIT,
     LIMIT,
     Padding,
     Pair,
@@ -28,165 +40,12 @@ from ringleader.csrc.cuda.windows import (
     empty,
     grid_size,
     image,
-    integers,
     pair,
     restore,
     sides,
-    strides,
 )
 
 ACTIVATIONS = {"none": 0, "relu": 1}  # Activation of convolution.cuh
-THREADS, TILE_M, TILE_N, TILE_K = 256, 128, 64, 16  # of convolution.cu and convolution_tiled.cu
-DIRECT_RESULTS, DIRECT_SHARED = 8, 48 * 1024  # channels a thread; bytes of shared memory at most
-MMA_STAGES, MMA_STEP_BYTES = 3, 64  # of convolution_mma.cu
-MMA_THREADS = {128: 256, 64: 128}  # by the size of a tile
-
-
-# ---- Versions -----------------------------------------------------------------------------------------------------------
-#
-# shape: channels, features (of a group), rows, columns (of the result, for one group and phase), parts (groups times
-# phases), taps (the sum's length), itemsize; forced: whether the caller named the version, so that preferences are silent.
-
-
-def _aligned(shape: Mapping[str, Any]) -> bool:
-    """Whether channels and features come in packs of 16 bytes."""
-    pack = 16 // shape["itemsize"]
-    least = min(shape["channels"], shape["features"])
-    return least > 0 and shape["channels"] % pack == 0 and shape["features"] % pack == 0
-
-
-def _mma(size: int) -> Any:
-    def fits(shape: Mapping[str, Any]) -> bool:
-        """The large tile if there are enough of them for every multiprocessor."""
-        tiles = ceil_div(shape["rows"], size) * ceil_div(shape["columns"], size) * shape["parts"]
-        enough = (
-            size == 64 or shape["forced"] or (shape["columns"] > 64 and tiles >= shape["multiprocessors"])
-        )
-        return _aligned(shape) and shape["parts"] <= GRID_LIMIT and enough
-
-    return fits
-
-
-def _tf32(size: int) -> Any:
-    return lambda shape: shape["allow_tf32"] and _mma(size)(shape)
-
-
-def _direct(shape: Mapping[str, Any]) -> bool:
-    few = shape["forced"] or shape["columns"] <= 2 * DIRECT_RESULTS
-    return (
-        few
-        and _direct_shared(shape["taps"], shape["itemsize"]) <= DIRECT_SHARED
-        and shape["parts"] <= GRID_LIMIT
-    )
-
-
-def _direct_shared(taps: int, itemsize: int) -> int:
-    """Bytes: a place, and DIRECT_RESULTS numbers of the filter, for each tap."""
-    return taps * (16 + DIRECT_RESULTS * max(itemsize, 4))
-
-
-def _tiled_weight(shape: Mapping[str, Any]) -> bool:
-    """Not where most of a tile would be idle."""
-    return shape["forced"] or shape["rows"] * shape["columns"] > TILE_M * TILE_N // 8
-
-
-PASSES = {"convolution_forward": "FORWARD", "convolution_backward_data": "BACKWARD_DATA"}
-HALVES, SINGLE = ("float16", "bfloat16"), ("float32",)
-
-for _operator in (*PASSES, "convolution_backward_weight"):
-    versions(
-        Version(_operator, "mma128", least=80, dtypes=HALVES, fits=_mma(128)),
-        Version(_operator, "mma64", least=80, dtypes=HALVES, fits=_mma(64)),
-        Version(_operator, "tf32_128", least=80, dtypes=SINGLE, fits=_tf32(128)),
-        Version(_operator, "tf32_64", least=80, dtypes=SINGLE, fits=_tf32(64)),
-    )
-for _operator in PASSES:
-    versions(
-        Version(_operator, "direct", fits=_direct),
-        Version(_operator, "tiled", fits=lambda shape: shape["parts"] <= GRID_LIMIT),
-        Version(_operator, "clear"),
-    )
-versions(
-    Version("convolution_backward_weight", "tiled", fits=_tiled_weight),
-    Version("convolution_backward_weight", "clear"),
-)
-
-for _dtype in ALL:
-    _t, _production = C_TYPES[_dtype], _dtype != "float64"
-    for _pass in PASSES.values():
-        instances(
-            Instance("convolution.cu", f"convolution_direct<{_t}, {_pass}>", production=_production),
-            Instance("convolution_tiled.cu", f"convolution_tiled<{_t}, {_pass}>", production=_production),
-        )
-    instances(
-        Instance("convolution.cu", f"convolution_forward_clear<{_t}>", production=_production),
-        Instance("convolution.cu", f"convolution_backward_data_clear<{_t}>", production=_production),
-        Instance("convolution.cu", f"convolution_backward_weight_clear<{_t}>", production=_production),
-        Instance("convolution.cu", f"convolution_backward_bias<{_t}>", production=_production),
-        Instance("convolution_tiled.cu", f"convolution_tiled_weight<{_t}>", production=_production),
-        Instance("convolution_tiled.cu", f"convolution_sum_splits<{_t}>", production=_production),
-    )
-    for _size in MMA_THREADS if _production else ():
-        instances(
-            Instance("convolution_mma.cu", f"convolution_mma<{_t}, FORWARD, {_size}>", least=80),
-            Instance("convolution_mma.cu", f"convolution_mma<{_t}, BACKWARD_DATA, {_size}>", least=80),
-            Instance("convolution_mma.cu", f"convolution_mma_weight<{_t}, {_size}>", least=80),
-        )
-
-
-# ---- Launchers ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What all kernels are told."""
-
-    image: tuple[int, int, int, int]  # N, C, H, W
-    filter: tuple[int, int, int, int]  # O, C / groups, R, S
-    stride: tuple[int, int]
-    padding: Sides
-    dilation: tuple[int, int]
-    groups: int
-
-    def check(self, operator: str) -> None:
-        """ValueError: sizes do not fit each other."""
-        if self.groups < 1:
-            raise ValueError(f"{operator}: groups {self.groups} must be at least 1")
-        if self.filter[0] % self.groups or self.image[1] % self.groups:
-            raise ValueError(f"{operator}: {self.groups} groups do not divide {self.image[1]} channels of the image and "
-                             f"{self.filter[0]} of weight")  # fmt: skip
-        if self.image[1] != self.filter[1] * self.groups:
-            raise ValueError(f"{operator}: the image has {self.image[1]} channels, weight expects "
-                             f"{self.filter[1] * self.groups} ({self.filter[1]} in each of {self.groups} groups)")  # fmt: skip
-        if min(self.filter[2:]) < 1:
-            raise ValueError(f"{operator}: the kernel of weight is empty, {self.filter[2:]}")
-        if min(self.grid[2:]) < 1:
-            raise ValueError(f"{operator}: kernel {self.filter[2:]} with dilation {self.dilation} is larger than the "
-                             f"padded image, {self.image[2:]} with padding {self.padding}")  # fmt: skip
-        for name, (n, c, h, w) in (("image", self.image), ("grid", self.grid)):
-            if n * h * w >= LIMIT or c > GRID_LIMIT:
-                raise ValueError(f"{operator}: the {name} has {n * h * w} pixels and {c} channels; kernels take less "
-                                 f"than {LIMIT} and at most {GRID_LIMIT}")  # fmt: skip
-
-    @property
-    def grid(self) -> tuple[int, int, int, int]:
-        """N, O, P, Q."""
-        p, q = grid_size(self.image[2:], self.filter[2:], self.stride, self.dilation, self.padding)
-        return self.image[0], self.filter[0], p, q
-
-    def arguments(self, x: Array, weight: Array, y: Array) -> tuple[Any, ...]:
-        """GEOMETRY_PARAMETERS of convolution.cuh, for arrays (N, C, H, W), (O, C / groups, R, S), (N, O, P, Q)."""
-        before = tuple(side[0] for side in self.padding)
-        sizes = (
-            *self.image,
-            *self.grid[1:],
-            *self.filter[2:],
-            *self.stride,
-            *before,
-            *self.dilation,
-            self.groups,
-        )
-        return (*integers(*sizes), *strides(x), *strides(weight), *strides(y))
 
 
 def forward(
@@ -228,7 +87,7 @@ def backward_data(
     shape = (dy.shape[0], weight.shape[1] * groups, *pair(operator, "size", size))
     geometry = Geometry(shape, weight.shape, *options, groups)
     geometry.check(operator)
-    _check_grid(operator, geometry, dy)
+    geometry.check_grid(operator, dy)
     return _product(
         device, operator, geometry, dy, weight, bias, shape, activation, layout, version, allow_tf32
     )
@@ -252,7 +111,7 @@ def backward_weight(
     filters = (dy.shape[1], x.shape[1] // groups, *pair(operator, "kernel", kernel))
     geometry = Geometry(x.shape, filters, *options, groups)
     geometry.check(operator)
-    _check_grid(operator, geometry, dy)
+    geometry.check_grid(operator, dy)
     rows, columns = filters[0] // groups, prod(filters[1:])
     taps = prod(geometry.grid[:1]) * prod(geometry.grid[2:])
     shape = {
@@ -263,7 +122,7 @@ def backward_weight(
         "taps": taps,
         "parts": groups,
     }
-    chosen = _choose(device, operator, x.dtype, shape, version, allow_tf32)
+    chosen = choose_version(device, operator, x.dtype, shape, version, allow_tf32)
     mma = chosen.startswith(("mma", "tf32"))
     dw = empty(device, filters, x.dtype, "NHWC" if mma else layout)
     if dw.size == 0:
@@ -278,9 +137,9 @@ def backward_weight(
 
     if mma:
         x, dy = channels_last(device, x), channels_last(device, dy)
-    tile_m, tile_n, step = _weight_tile(chosen, x.itemsize)
+    tile_m, tile_n, step = weight_tile(chosen, x.itemsize)
     tiles = (ceil_div(rows, tile_m), ceil_div(columns, tile_n))
-    splits, share = _splits(device, prod(tiles) * groups, taps, step)
+    splits, share = weight_splits(device, prod(tiles) * groups, taps, step)
     compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
     partial = device.xp.empty((splits, filters[0], columns), compute)
     rest = geometry.arguments(x, dw, dy)
@@ -320,29 +179,6 @@ def _options(
     return pair(operator, "stride", stride), sides(operator, padding), pair(operator, "dilation", dilation)
 
 
-def _check_grid(operator: str, geometry: Geometry, dy: Array) -> None:
-    if dy.shape != geometry.grid:
-        raise ValueError(f"{operator}: dy is (N, O, P, Q) = {dy.shape}, but an image {geometry.image} and weight "
-                         f"{geometry.filter} make {geometry.grid}")  # fmt: skip
-
-
-def _choose(
-    device: Device,
-    operator: str,
-    dtype: np.dtype,
-    shape: Mapping[str, int],
-    version: str | None,
-    allow_tf32: bool,
-) -> str:
-    more = {
-        "itemsize": dtype.itemsize,
-        "multiprocessors": device.multiprocessors,
-        "allow_tf32": allow_tf32,
-        "forced": version is not None,
-    }
-    return choose(operator, device.architecture, dtype, version, **shape, **more).name
-
-
 def _product(
     device: Device, operator: str, geometry: Geometry, source: Array, weight: Array, bias: Array | None,
     shape: tuple[int, int, int, int], activation: str, layout: str, version: str | None, allow_tf32: bool,
@@ -362,7 +198,7 @@ def _product(
     taps = source.shape[1] // groups * prod(geometry.filter[2:])
     sizes = {"channels": geometry.filter[1], "features": geometry.filter[0] // groups, "rows": rows,
              "columns": columns, "taps": taps, "parts": parts}  # fmt: skip
-    chosen = _choose(device, operator, source.dtype, sizes, version, allow_tf32)
+    chosen = choose_version(device, operator, source.dtype, sizes, version, allow_tf32)
     mma = chosen.startswith(("mma", "tf32"))
     if mma:
         source, weight = channels_last(device, source), channels_last(device, weight)
@@ -403,7 +239,7 @@ def _launch_product(
         device.launch("convolution.cu", f"{operator}_clear<{t}>", grid, THREADS, arguments)
     elif chosen == "direct":
         grid = (ceil_div(rows, THREADS), ceil_div(columns, DIRECT_RESULTS), parts)
-        shared = _direct_shared(taps, itemsize)
+        shared = direct_shared(taps, itemsize)
         device.launch(
             "convolution.cu", f"convolution_direct<{t}, {of}>", grid, THREADS, arguments, shared=shared
         )
@@ -411,13 +247,13 @@ def _launch_product(
         grid = (ceil_div(rows, TILE_M), ceil_div(columns, TILE_N), parts)
         device.launch("convolution_tiled.cu", f"convolution_tiled<{t}, {of}>", grid, THREADS, arguments)
     else:
-        size = _mma_size(chosen)
+        size = mma_size(chosen)
         grid, expression = (
             (ceil_div(rows, size), ceil_div(columns, size), parts),
             f"convolution_mma<{t}, {of}, {size}>",
         )
         device.launch(
-            "convolution_mma.cu", expression, grid, MMA_THREADS[size], arguments, shared=_mma_shared(size)
+            "convolution_mma.cu", expression, grid, MMA_THREADS[size], arguments, shared=mma_shared(size)
         )
 
 
@@ -427,30 +263,36 @@ def _launch_weight(
     if chosen == "tiled":
         device.launch("convolution_tiled.cu", f"convolution_tiled_weight<{t}>", grid, THREADS, arguments)
         return
-    size = _mma_size(chosen)
-    expression, shared = f"convolution_mma_weight<{t}, {size}>", _mma_shared(size)
+    size = mma_size(chosen)
+    expression, shared = f"convolution_mma_weight<{t}, {size}>", mma_shared(size)
     device.launch("convolution_mma.cu", expression, grid, MMA_THREADS[size], arguments, shared=shared)
 
 
-def _mma_size(version: str) -> int:
-    return 128 if version.endswith("128") else 64
+# ---- Examples: random images, padded by half of the kernel ---------------------------------------------------------------
 
 
-def _mma_shared(size: int) -> int:
-    """Bytes: a tile of each matrix in each stage."""
-    return MMA_STAGES * 2 * size * MMA_STEP_BYTES
+@example("convolution_forward", shape="N,C,H,W,O,R,S", default=(2, 16, 9, 7, 24, 3, 3))
+def forward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    n, c, h, w, o, r, s = shape
+    options = _example_options(r, s, version)
+    return forward(device, draw(n, c, h, w), draw(o, c, r, s, scale=(c * r * s) ** -0.5), draw(o), **options)
 
 
-def _weight_tile(version: str, itemsize: int) -> tuple[int, int, int]:
-    """Rows and columns of the result in a tile, and pixels in a step."""
-    if version == "tiled":
-        return TILE_M, TILE_N, TILE_K
-    return _mma_size(version), _mma_size(version), MMA_STEP_BYTES // itemsize
+@example("convolution_backward_data", shape="N,C,H,W,O,R,S", default=(2, 16, 9, 7, 24, 3, 3))
+def backward_data_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    n, c, h, w, o, r, s = shape
+    options = _example_options(r, s, version)
+    dy = draw(n, o, *grid_size((h, w), (r, s), (1, 1), (1, 1), sides("", options["padding"])))
+    return backward_data(device, dy, draw(o, c, r, s, scale=(o * r * s) ** -0.5), size=(h, w), **options)
 
 
-def _splits(device: Device, tiles: int, pixels: int, step: int) -> tuple[int, int]:
-    """Into how many the sum over the pixels is cut, and how many pixels each has: two blocks a multiprocessor, at least
-    8 steps each."""
-    wanted = ceil_div(2 * device.multiprocessors, tiles)
-    share = max(ceil_div(ceil_div(pixels, wanted), step), 8) * step
-    return ceil_div(pixels, share), share
+@example("convolution_backward_weight", shape="N,C,H,W,O,R,S", default=(2, 16, 9, 7, 24, 3, 3))
+def backward_weight_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    n, c, h, w, o, r, s = shape
+    options = _example_options(r, s, version)
+    dy = draw(n, o, *grid_size((h, w), (r, s), (1, 1), (1, 1), sides("", options["padding"])))
+    return backward_weight(device, draw(n, c, h, w), dy, kernel=(r, s), **options)
+
+
+def _example_options(r: int, s: int, version: str | None) -> dict[str, Any]:
+    return {"padding": (r // 2, s // 2), "version": version, "allow_tf32": (version or "").startswith("tf32")}

@@ -7,7 +7,7 @@
 // A block computes a tile SIZE x SIZE of the result, each warp a part of WARP_M x WARP_N. Along the summed index, STAGES
 // tiles of A and B of 64 bytes an element of the result are in shared memory or on their way there (cp.async), 16 bytes a
 // copy: 8 channels (4 of tf32) of one pixel. Which pixel, tap and channel a thread copies next is counted like a clock,
-// so the loop has no divisions.
+// so the loop has no divisions. Offsets within one image and within the filter fit in 32 bits; the launcher sees to it.
 #include "convolution.cuh"
 #include "ptx.cuh"
 
@@ -22,13 +22,18 @@ struct Shape {
   static constexpr int SIZE = SIZE_;
   static constexpr int WARP_M = SIZE == 128 ? 64 : 32, WARP_N = 32;
   static constexpr int THREADS = SIZE / WARP_M * (SIZE / WARP_N) * 32;
-  static constexpr int BLOCKS = SIZE == 128 ? 2 : 4;    // a multiprocessor should hold, so registers are limited
   static constexpr int CHUNK = CHUNK_BYTES / sizeof(T);  // elements
   static constexpr int STEP = STEP_BYTES / sizeof(T);    // elements of the summed index in a tile
   static constexpr int ROW_CHUNKS = SIZE / CHUNK;        // of a tile that lies along the result
   static constexpr int TILE_BYTES = SIZE * STEP_BYTES;
+  static constexpr int COPY_BYTES = TILE_BYTES / COPIES;  // between a thread's copies: a multiple of 8 rows of a tile
   static_assert(TILE_BYTES == COPIES * THREADS * CHUNK_BYTES, "each thread makes COPIES copies");
 };
+
+// Blocks that a multiprocessor should hold, which limits the registers of a thread. The gradients of tf32 would spill with
+// two large tiles: their single loads from shared memory need more.
+template <typename T, int PASS, int SIZE>
+constexpr int BLOCKS = SIZE == 64 ? 4 : PASS != FORWARD && sizeof(T) == 4 ? 1 : 2;
 
 // A number of three digits c + LIMIT_C (b + LIMIT_B a) that is only ever added to.
 struct Clock {
@@ -140,18 +145,42 @@ struct Sums {
     }
   }
 
-  // visit(row, column, first, second): each two neighbouring elements, by their place in the block's tile.
+  // Where the 8 columns are that ``each`` gives to this thread.
+  __device__ static int column_of_eight() { return first_column() + threadIdx.x % 4 * 8; }
+
+  // visit(row, column, values): each 8 neighbouring elements of a row, by their place in the block's tile.
   template <typename Visit>
   __device__ void each(Visit visit) const {
+    static_assert(S::WARP_N == 32, "four lanes hold four times two columns of a row");
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < S::WARP_M / 16; ++i)
 #pragma unroll
-      for (int below = 0; below < 2; ++below)
+      for (int below = 0; below < 2; ++below) {
+        float values[4][2];
 #pragma unroll
-        for (int j = 0; j < S::WARP_N / 8; ++j)
-          visit(first_row() + 16 * i + 8 * below + lane / 4, first_column() + 8 * j + lane % 4 * 2, d[i][j][2 * below],
-                d[i][j][2 * below + 1]);
+        for (int j = 0; j < 4; ++j) values[j][0] = d[i][j][2 * below], values[j][1] = d[i][j][2 * below + 1];
+        transpose(values);
+        visit(first_row() + 16 * i + 8 * below + lane / 4, column_of_eight(), &values[0][0]);
+      }
+  }
+
+  // Lane t of each four has columns 2 t and 2 t + 1 of four fragments, side by side, and gets all 8 columns of fragment t.
+  __device__ static void transpose(float (&values)[4][2]) {
+#pragma unroll
+    for (int bit = 1; bit < 4; bit *= 2) {
+      const bool upper = threadIdx.x & bit;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (j & bit) continue;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float sent = upper ? values[j][i] : values[j | bit][i];
+          const float got = __shfl_xor_sync(0xffffffffu, sent, bit);
+          (upper ? values[j][i] : values[j | bit][i]) = got;
+        }
+      }
+    }
   }
 };
 
@@ -174,13 +203,14 @@ __device__ void pipeline(Sums<S>& sums, unsigned char* shared, int steps, Fetch 
   }
 }
 
-// Two neighbouring elements of T.
+// 16 bytes of T.
+__device__ inline void store_chunk(float* to, const float* values) {
+  *reinterpret_cast<float4*>(to) = {values[0], values[1], values[2], values[3]};
+}
 template <typename T>
-__device__ void store_two(T* to, float first, float second) {
-  if constexpr (sizeof(T) == 2)
-    *reinterpret_cast<uint32_t*>(to) = pack_pair<T>(first, second);
-  else
-    *reinterpret_cast<float2*>(to) = {first, second};
+__device__ void store_chunk(T* to, const float* values) {
+  *reinterpret_cast<uint4*>(to) = {pack_pair<T>(values[0], values[1]), pack_pair<T>(values[2], values[3]),
+                                   pack_pair<T>(values[4], values[5]), pack_pair<T>(values[6], values[7])};
 }
 
 // ---- Forward and backward-data ---------------------------------------------------------------------------------------
@@ -188,7 +218,7 @@ __device__ void store_two(T* to, float first, float second) {
 // result = activation(bias + U(source) filter). Grid: (rows / SIZE, channels / SIZE, groups and phases).
 
 template <typename T, int PASS, int SIZE>
-__global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BLOCKS))
+__global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (BLOCKS<T, PASS, SIZE>))
     convolution_mma(const T* source, const T* weight, const T* bias, T* result, int activation, GEOMETRY_PARAMETERS) {
   using S = Shape<T, SIZE>;
   DYNAMIC_SHARED(unsigned char, shared);
@@ -200,56 +230,76 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   const int across = max_(unrolled.taps_w.count, 1), share = unrolled.channels;
 
   // A lies along the summed index: this thread copies chunk ``chunk`` of rows ``line`` and line + SIZE / 2.
-  const int chunk = threadIdx.x % CHUNKS, line = threadIdx.x / CHUNKS;
+  const int chunk = threadIdx.x % CHUNKS, line = threadIdx.x / CHUNKS, to = along_sum(line, chunk);
+  const int reach_h = unrolled.taps_h.reach, reach_w = unrolled.taps_w.reach;
+  const int down = reach_h * int(unrolled.h), right = reach_w * int(unrolled.w);  // elements from tap to tap
+  const T* rows[COPIES];
   Place pixels[COPIES];
-  for (int i = 0; i < COPIES; ++i) pixels[i] = unrolled.pixel(first_row + line + i * (SIZE / COPIES));
+  for (int i = 0; i < COPIES; ++i) {
+    pixels[i] = unrolled.pixel(first_row + line + i * (SIZE / COPIES));
+    rows[i] = source + unrolled.group_offset + pixels[i].offset;
+  }
   Clock tap(chunk * S::CHUNK, across, share);
   const Clock step(S::STEP, across, share);
 
-  // Forward, B does so as well, and meets the same tap. Backward-data, the filter lies along the result: this thread
-  // copies chunk ``column_chunk`` of steps ``k`` and k + STEP / 2, which have taps of their own.
+  // Forward, B does so as well: rows of the filter, in which the summed index runs on.
+  const int filter_row = first_column + line;
+  const T* filter = weight + product.filter_offset + filter_row * product.filter_result + chunk * S::CHUNK;
+
+  // Backward-data, the filter lies along the result: this thread copies chunk ``column_chunk`` of steps ``k`` and
+  // k + STEP / 2, which have taps of their own.
   const int column_chunk = threadIdx.x % S::ROW_CHUNKS, k = threadIdx.x / S::ROW_CHUNKS;
+  const int filter_to = along_result<S, T>(k, column_chunk), column = first_column + column_chunk * S::CHUNK;
+  const int filter_down = unrolled.taps_h.step * int(product.filter_h);
+  const int filter_right = unrolled.taps_w.step * int(product.filter_w), filter_c = int(product.filter_c);
+  if (PASS == BACKWARD_DATA) filter = weight + product.filter_tap(0, 0, 0) + column;
   Clock filter_tap(k, across, share);
   const Clock part_step(S::STEP / COPIES, across, share);
 
   const auto fetch = [&](unsigned char* tile_a, unsigned char* tile_b) {
     const bool some = tap.a < unrolled.taps_h.count;
-    const Place place = unrolled.tap(tap.a, tap.b, tap.c);
+    const int by_h = tap.a * reach_h, by_w = tap.b * reach_w, offset = tap.a * down + tap.b * right + tap.c;
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
-      const bool wanted = some && unrolled.has(pixels[i], place);
-      cp_async<16>(tile_a + along_sum(line + i * (SIZE / COPIES), chunk),
-                   source + (wanted ? pixels[i].offset + place.offset : 0), wanted);
+      const bool wanted = some && unrolled.has(pixels[i].h + by_h, pixels[i].w + by_w);
+      cp_async<16>(tile_a + to + i * S::COPY_BYTES, rows[i] + offset, wanted);
     }
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
       if constexpr (PASS == FORWARD) {
-        const int column = first_column + line + i * (SIZE / COPIES);
-        const bool wanted = some && column < product.results;
-        const long long from = product.filter_tap(tap.a, tap.b, tap.c) + column * product.filter_result;
-        cp_async<16>(tile_b + along_sum(line + i * (SIZE / COPIES), chunk), weight + (wanted ? from : 0), wanted);
+        const bool wanted = some && filter_row + i * (SIZE / COPIES) < product.results;
+        const T* from = filter + i * (SIZE / COPIES) * int(product.filter_result);
+        cp_async<16>(tile_b + to + i * S::COPY_BYTES, from, wanted);
       } else {
-        const int column = first_column + column_chunk * S::CHUNK;
         const bool wanted = filter_tap.a < unrolled.taps_h.count && column < product.results;
-        const long long from = product.filter_tap(filter_tap.a, filter_tap.b, filter_tap.c) + column;
-        cp_async<16>(tile_b + along_result<S, T>(k + i * (S::STEP / COPIES), column_chunk),
-                     weight + (wanted ? from : 0), wanted);
+        const int from = filter_tap.a * filter_down + filter_tap.b * filter_right + filter_tap.c * filter_c;
+        cp_async<16>(tile_b + filter_to + i * S::COPY_BYTES, filter + from, wanted);
         filter_tap.advance(part_step, across, share);
       }
     }
     tap.advance(step, across, share);
+    if (PASS == FORWARD) filter += S::STEP;
   };
 
   Sums<S> sums = {};
   pipeline<S, T, true, PASS == FORWARD>(sums, shared, (unrolled.columns + S::STEP - 1) / S::STEP, fetch);
 
-  sums.each([&](int row, int column, float first, float second) {
+  float biases[8] = {};
+  for (int i = 0; i < 8; ++i) {
+    const int channel = first_column + Sums<S>::column_of_eight() + i;
+    if (bias != nullptr && channel < product.results) biases[i] = to_compute(bias[product.first_result + channel]);
+  }
+  sums.each([&](int row, int column, float* values) {
     row += first_row, column += first_column;
-    if (row >= unrolled.rows || column >= product.results) return;
-    column += product.first_result;
-    if (bias != nullptr) first += to_compute(bias[column]), second += to_compute(bias[column + 1]);
-    store_two(result + product.result(row) + column - product.first_result, activate(first, activation),
-              activate(second, activation));
+    if (row >= unrolled.rows) return;
+    T* row_to = result + product.result(row);
+#pragma unroll
+    for (int chunk = 0; chunk < 8; chunk += S::CHUNK) {
+      if (column + chunk >= product.results) return;
+#pragma unroll
+      for (int i = chunk; i < chunk + S::CHUNK; ++i) values[i] = activate(values[i] + biases[i], activation);
+      store_chunk(row_to + column + chunk, values + chunk);
+    }
   });
 }
 
@@ -259,7 +309,7 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
 // the result. Grid: (features / SIZE, taps / SIZE, groups times splits); convolution_sum_splits adds the splits up.
 
 template <typename T, int SIZE>
-__global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BLOCKS))
+__global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (BLOCKS<T, BACKWARD_WEIGHT, SIZE>))
     convolution_mma_weight(const T* x, const T* dy, float* partial, int pixels_per_split, GEOMETRY_PARAMETERS) {
   using S = Shape<T, SIZE>;
   DYNAMIC_SHARED(unsigned char, shared);
@@ -271,23 +321,25 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
 
   // This thread copies chunk ``chunk`` of steps ``k`` and k + STEP / 2: the same features and the same tap throughout.
   const int chunk = threadIdx.x % S::ROW_CHUNKS, k = threadIdx.x / S::ROW_CHUNKS;
-  const int feature = first_feature + chunk * S::CHUNK;
+  const int feature = first_feature + chunk * S::CHUNK, to = along_result<S, T>(k, chunk);
   const Place tap = unrolled.tap(first_tap + chunk * S::CHUNK);
   const Clock part_step(S::STEP / COPIES, g.grid_height, g.grid_width);
   Clock at(begin + k, g.grid_height, g.grid_width);
   int left = end - begin - k;  // pixels of the split from the next copy on
+  const int image_x = int(x_n), row_x = int(x_h), pixel_x = int(x_w);
+  const int image_dy = int(y_n), row_dy = int(y_h), pixel_dy = int(y_w);
+  const T* x_tap = x + tap.offset;
+  const T* dy_feature = dy + group * share + feature;
 
   const auto fetch = [&](unsigned char* tile_a, unsigned char* tile_b) {
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
       const bool some = left > i * (S::STEP / COPIES);
-      const bool wanted = some && feature < share;
-      const long long from = at.a * g.y_n + at.b * g.y_h + at.c * g.y_w + group * share + feature;
-      const int to = along_result<S, T>(k + i * (S::STEP / COPIES), chunk);
-      cp_async<16>(tile_a + to, dy + (wanted ? from : 0), wanted);
-      const Place pixel = unrolled.pixel(at.a, at.b, at.c);
-      const bool inside = some && unrolled.has(pixel, tap);
-      cp_async<16>(tile_b + to, x + (inside ? pixel.offset + tap.offset : 0), inside);
+      const T* from_dy = dy_feature + (long long)at.a * image_dy + (at.b * row_dy + at.c * pixel_dy);
+      cp_async<16>(tile_a + to + i * S::COPY_BYTES, from_dy, some && feature < share);
+      const int h = at.b * g.stride_h - g.before_h, w = at.c * g.stride_w - g.before_w;
+      const T* from_x = x_tap + (long long)at.a * image_x + (h * row_x + w * pixel_x);
+      cp_async<16>(tile_b + to + i * S::COPY_BYTES, from_x, some && unrolled.has(h + tap.h, w + tap.w));
       at.advance(part_step, g.grid_height, g.grid_width);
     }
     left -= S::STEP;
@@ -296,10 +348,13 @@ __global__ void __launch_bounds__((Shape<T, SIZE>::THREADS), (Shape<T, SIZE>::BL
   Sums<S> sums = {};
   pipeline<S, T, false, false>(sums, shared, (end - begin + S::STEP - 1) / S::STEP, fetch);
 
-  float* to = partial + ((long long)split * g.features + group * share) * unrolled.columns;
-  sums.each([&](int row, int column, float first, float second) {
+  float* sums_to = partial + ((long long)split * g.features + group * share) * unrolled.columns;
+  sums.each([&](int row, int column, const float* values) {
     row += first_feature, column += first_tap;
-    if (row >= share || column >= unrolled.columns) return;
-    store_two(to + (long long)row * unrolled.columns + column, first, second);
+    if (row >= share) return;
+#pragma unroll
+    for (int chunk = 0; chunk < 8; chunk += 4)
+      if (column + chunk < unrolled.columns)
+        store_chunk(sums_to + (long long)row * unrolled.columns + column + chunk, values + chunk);
   });
 }

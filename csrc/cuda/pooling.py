@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from ringleader.csrc.cuda.device import C_TYPES, Array, Device, c_type, ceil_div
-from ringleader.csrc.cuda.versions import ALL, Instance, Version, choose, instances, versions
+from ringleader.csrc.cuda.versions import ALL, Draw, Instance, Version, choose, example, instances, versions
 from ringleader.csrc.cuda.windows import (
     LIMIT,
     Padding,
@@ -192,3 +192,31 @@ def _launch(
         expression = f"{operator}<{c_type(x.dtype)}, {width}>"
         arguments = (*arrays, *rest, *geometry.arguments(x, y))
         device.launch("pooling.cu", expression, ceil_div(size // width, THREADS), THREADS, arguments)
+
+
+# ---- Examples: random images, windows that overlap, padded --------------------------------------------------------------
+
+EXAMPLE: dict[str, Any] = {"kernel": 3, "stride": 2, "padding": 1, "layout": "NHWC"}
+
+
+@example("pooling_max_forward", shape="N,H,W,C", default=(2, 9, 7, 16))
+def max_forward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    return max_forward(device, draw(*shape), **EXAMPLE, version=version)
+
+
+@example("pooling_max_backward", shape="N,H,W,C", default=(2, 9, 7, 16))
+def max_backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    y, winner = max_forward(device, draw(*shape), **EXAMPLE)
+    return max_backward(device, draw(*y.shape), winner, size=shape[1:3], **EXAMPLE, version=version)
+
+
+@example("pooling_average_forward", shape="N,H,W,C", default=(2, 9, 7, 16))
+def average_forward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    return average_forward(device, draw(*shape), **EXAMPLE, count_include_pad=False, version=version)
+
+
+@example("pooling_average_backward", shape="N,H,W,C", default=(2, 9, 7, 16))
+def average_backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
+    y = average_forward(device, draw(*shape), **EXAMPLE)
+    options = {**EXAMPLE, "count_include_pad": False, "version": version}
+    return average_backward(device, draw(*y.shape), size=shape[1:3], **options)

@@ -45,7 +45,7 @@ def register(device: str) -> None:
 
 def kernel_device(xp: Any) -> Device:
     """What runs kernels on arrays of ``xp``: the emulator for numpy's, else CuPy's current GPU."""
-    key = os.environ.get(MODE_VARIABLE, "fast") if xp is np else xp.cuda.runtime.getDevice()
+    key: Any = os.environ.get(MODE_VARIABLE, "fast") if xp is np else xp.cuda.runtime.getDevice()
     if key not in _devices:
         _devices[key] = _emulated(key) if xp is np else _gpu(key)
     return _devices[key]

@@ -17,17 +17,18 @@ def rows_in_place(array: Array) -> Array:
 
 @cuda("scaled_dot_product_attention")
 class CudaAttention(Attention):
-    inputs: tuple[Array, ...] = ()  # query, key and value as the kernel was given them, if it was taken
+    inputs: tuple[()] | tuple[Array, Array, Array] = ()  # query, key and value as the kernel was given them, if it was taken
     given_mask: Array | None = None
 
     def forward(self, query: Array, key: Array, value: Array, *bias: Array) -> Array:
         if not self._by_kernel(query, key, value, *bias):
             return super().forward(query, key, value, *bias)
         leads = (self.lead, self.outer, self.outer)
-        self.inputs = tuple(self._four(a, lead) for a, lead in zip((query, key, value), leads))
-        self.given_mask = self._mask(self.allowed if not bias else bias[0])
+        q, k, v = (self._four(a, lead) for a, lead in zip((query, key, value), leads))
+        self.inputs = (q, k, v)
+        self.given_mask = self._mask(self.allowed if not bias else bias[0], (q.shape[2], k.shape[2]))
         self.out, self.log_sum = kernels.forward(
-            kernel_device(self.xp), *self.inputs, scale=self.scale, causal=self.is_causal, mask=self.given_mask
+            kernel_device(self.xp), q, k, v, scale=self.scale, causal=self.is_causal, mask=self.given_mask
         )
         return self.out.reshape(*self.lead, *self.out.shape[2:])
 
@@ -45,11 +46,11 @@ class CudaAttention(Attention):
             array = self.xp.broadcast_to(array, (*lead, *rows))
         return rows_in_place(array if len(lead) == 2 else array.reshape(*heads, *rows))
 
-    def _mask(self, mask: Array | None) -> Array | None:
+    def _mask(self, mask: Array | None, scores: tuple[int, int]) -> Array | None:
         """So that it broadcasts to (batch, heads, L, S)."""
         if mask is None or (len(self.lead) <= 2 and mask.ndim <= 4):
             return mask
-        wide = self.xp.broadcast_to(mask, (*self.lead, self.inputs[0].shape[2], self.inputs[1].shape[2]))
+        wide = self.xp.broadcast_to(mask, (*self.lead, *scores))
         return wide.reshape(prod(self.lead[:-1]), self.lead[-1], *wide.shape[-2:])
 
     def backward(self, g: Array) -> tuple[Array | None, ...]:

@@ -57,7 +57,8 @@ class OnWindows:
         beyond the next window."""
         w, options = self.windows, self.options()
         sides = (sum(side) for side in options["padding"][-len(w.kernel) :])
-        return window_counts(w.kernel, w.stride, w.dilation, tuple(sides), w.image) == w.out
+        out: Shape = w.out
+        return window_counts(w.kernel, w.stride, w.dilation, tuple(sides), w.image) == out
 
     def flat(self, x: Array) -> Array:
         """The way back from ``image``."""

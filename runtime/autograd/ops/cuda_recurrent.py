@@ -35,19 +35,12 @@ class CudaRecurrent(Recurrent):
             inputs += own
         if self.tokens is not None:
             inputs = inputs[self.tokens]
-        inputs = laid_out(inputs.reshape(t, n, w_hh.shape[0]))
-        h, c = (laid_out(state) for state in states), None
-        first = [*h, c][:2]
+        inputs = laid_out(inputs.astype(x.dtype, copy=False).reshape(t, n, w_hh.shape[0]))  # products widen bfloat16
+        h, *c = (laid_out(state) for state in states)
         outputs, last, self.layer = recurrent.forward(
-            kernel_device(xp),
-            self.cell(),
-            inputs,
-            *first,
-            laid_out(w_hh),
-            of_product,
-            self.lengths,
-            self.reverse,
-        )
+            kernel_device(xp), self.cell(), inputs, h, c[0] if c else None, laid_out(w_hh), of_product,
+            self.lengths, self.reverse,
+        )  # fmt: skip
         return xp.concatenate([outputs, *(state[None] for state in last)])
 
     def _biases(self, biases: list[Array]) -> tuple[Array | None, Array | None]:

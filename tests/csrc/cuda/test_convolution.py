@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ringleader.csrc.cuda import convolution
+from ringleader.csrc.cuda import convolution, convolution_versions
 from ringleader.csrc.cuda.versions import VERSIONS
 from ringleader.csrc.emulate import EmulatedDevice
 
@@ -230,6 +230,15 @@ def test_rounding_stays_within_its_bound(device, operator, dtype, version):
     assert (abs(result - expected) <= bound).all()
 
 
+@pytest.mark.parametrize(("operator", "version"), [(o, v) for o, _, v in EVERY if v.startswith("tf32")])
+def test_tf32_is_rounded_to_nearest(device, operator, version):
+    """1 + 3/4 of the last place becomes 1 + one last place, exactly."""
+    case = ALIGNED["one pixel"]
+    arrays = case.arrays(lambda shape: np.full(shape, 1 + 0.75 * 2.0**-10, np.float32))
+    terms = {"forward": 8, "backward_data": 8, "backward_weight": 1}[operator]
+    assert (run(device, case, operator, *arrays, **options_of(version)) == terms * (1 + 2.0**-10) ** 2).all()
+
+
 @pytest.mark.parametrize(("operator", "dtype", "version"), EVERY)
 def test_each_is_the_others_adjoint(device, operator, dtype, version):
     """<dy, y> = <dx, x> = <dw, w>, exactly on whole numbers (of two values, for the sums of bfloat16)."""
@@ -289,10 +298,27 @@ def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
         np.testing.assert_array_equal(run(other, case, operator, *arrays, **options_of(version)), usual)
 
 
+@pytest.mark.parametrize(("operator", "version"), dict.fromkeys((o, v) for o, _, v in EVERY))
+def test_no_races_and_on_tensor_cores_no_bank_conflicts(operator, version):
+    """Every access is looked at; the checked device raises at a race, an access out of bounds, or a copy not waited for."""
+    checked, case = EmulatedDevice("checked"), ALIGNED["groups"]
+    dtype = np.float16 if version.startswith("mma") else np.float32
+    arrays = case.arrays(whole_numbers(9, dtype))
+    result = run(checked, case, operator, *arrays, layout="NHWC", **options_of(version))
+    expected = reference(case, *arrays)[OPERATORS.index(operator)]
+    np.testing.assert_array_equal(result, expected)
+    assert checked.reports
+    assert all(checked.reports)
+    if version.startswith(("mma", "tf32")):
+        shared = [each for each in checked.reports[0].requests if each.space == "shared"]
+        assert shared
+        assert all(each.cost == each.ideal for each in shared), checked.reports[0]
+
+
 def test_the_sum_of_a_weight_is_cut_where_its_tiles_are_few(device):
     """Several splits are added up, the last of them shorter; the cases above mostly have one."""
     case = Case(3, 8, (16, 15), 8, (1, 1))
-    splits, share = convolution._splits(device, 1, 720, 16)
+    splits, share = convolution_versions.weight_splits(device, 1, 720, 16)
     assert splits > 1 and 720 % share
     check_exactly(device, "backward_weight", "float32", "tiled", case, "NHWC")
     check_exactly(device, "backward_weight", "float32", "tf32_64", case, "NHWC")
@@ -307,7 +333,9 @@ def chosen(
     taps = channels // groups * kernel**2
     shape = {"channels": channels // groups, "features": features // groups, "rows": images * 56 * 56,
              "columns": features // groups, "taps": taps, "parts": groups}  # fmt: skip
-    return convolution._choose(device, f"convolution_{operator}", np.dtype(dtype), shape, None, tf32)
+    return convolution_versions.choose_version(
+        device, f"convolution_{operator}", np.dtype(dtype), shape, None, tf32
+    )
 
 
 def test_which_version_is_chosen():
@@ -386,5 +414,8 @@ def test_more_pixels_than_kernels_count_are_refused(device):
     huge = np.broadcast_to(np.float32(0), (2**16, 1, 2**8, 2**8))
     with pytest.raises(ValueError, match="the image has 4294967296 pixels"):
         convolution.forward(device, huge, np.zeros((1, 1, 1, 1), np.float32))
+    wide = np.broadcast_to(np.float32(0), (1, 2**15, 2**8, 2**8))
+    with pytest.raises(ValueError, match="an image, or weight, has 2147483648 elements"):
+        convolution.forward(device, wide, np.broadcast_to(np.float32(0), (1, 2**15, 1, 1)))
     with pytest.raises(ValueError, match="dy has 4294967296 pixels"):
         convolution.backward_bias(device, huge)

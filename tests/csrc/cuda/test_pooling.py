@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringleader.csrc.cuda import pooling
+from ringleader.csrc.emulate import EmulatedDevice
 from ringleader.runtime.autograd.ops.pooling import AvgPool2d, MaxPool2d
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes")
@@ -199,6 +200,18 @@ def test_any_strides(device):
     expected = average_reference(case, x, dy, True)
     np.testing.assert_allclose(y, expected[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(dx, expected[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_access_out_of_bounds(version):
+    checked, case = EmulatedDevice("checked"), CASES["packs"]
+    random = np.random.default_rng(4)
+    x, dy = random.standard_normal(case.shape), random.standard_normal((*case.shape[:2], *case.grid))
+    x, dy = x.astype(np.float32), dy.astype(np.float32)
+    run_max(checked, case, x, dy, "NHWC", version=version)
+    run_average(checked, case, x, dy, "NHWC", version=version, count_include_pad=False)
+    assert len(checked.reports) == 4
+    assert all(checked.reports)
 
 
 X, DY, WINNER = (

@@ -155,3 +155,47 @@ def test_a_scrambled_order_of_threads_gives_the_same_bits(monkeypatch: pytest.Mo
     assert plain[0] == scrambled[0] and plain[2] == scrambled[2]
     for name, array in plain[1].items():
         np.testing.assert_array_equal(array, scrambled[1][name])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_are_as_near_to_double_as_on_the_cpu(dtype: str) -> None:
+    """For the largest cases of each op on kernels, values and gradients: at most twice the error of numpy's op in the
+    same 16 bits, and two roundings of the largest number there."""
+    eps = float(pytest.importorskip("ml_dtypes").finfo(dtype).eps)
+    wrong = []
+    for name, options, arrays in largest_cases(3):
+        rounded = [a.astype(dtype) for a in arrays]
+        exact = values(name, options, [a.astype(np.float64) for a in rounded], "cpu")
+        cpu, mine = (values(name, options, rounded, device) for device in ("cpu", "emulated"))
+        for which, (wanted, theirs, ours) in enumerate(zip(exact, cpu, mine)):
+            assert ours.dtype == dtype
+            size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+            if not distance(ours, wanted) <= 2 * distance(theirs, wanted) + 2 * eps * size:
+                wrong.append((label((name, options, arrays)), which, distance(ours, wanted), distance(theirs, wanted), size))
+    assert not wrong
+
+
+def largest_cases(count: int) -> list[Case]:
+    """So many of each op that is on kernels."""
+    ordered = sorted(CALLS, key=lambda case: sum(a.size for a in case[2]), reverse=True)
+    of = {name: [case for case in ordered if case[0] == name] for name, table in ag.OPS.items() if "emulated" in table}
+    return [case for cases in of.values() for case in cases[:count]]
+
+
+def values(name: str, options: dict[str, Any], arrays: list[Any], device: str) -> list[Any]:
+    """An op's result, and the gradients of its inputs for some gradient of it, by the op that is written for numpy if on
+    the CPU."""
+    tensors = [ag.Tensor(a, requires_grad=True, device=device) for a in arrays]
+    with pytest.MonkeyPatch.context() as patch:
+        if device == "cpu":
+            patch.setitem(ag.OPS[name], "cpu", WRITTEN[name])
+        out = ag.apply(name, *tensors, **options)
+    out.backward(np.random.default_rng(0).integers(-4, 5, out.shape).astype(out.dtype) / 4)
+    return [out.data, *(t.grad for t in tensors)]
+
+
+def distance(a: Any, b: Any) -> float:
+    """The largest difference; NaN and infinities must be in the same places."""
+    a = a.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.abs(np.where(same, 0, a - np.where(same, 0, b))).max(initial=0))
