@@ -10,7 +10,17 @@ from ringleader.csrc.emulate import EmulatedDevice
 
 MODULES = [
     importlib.import_module(f"ringleader.csrc.cuda.{name}")
-    for name in "activation cast cross_entropy dropout embedding norm optimizer reduce softmax".split()
+    for name in [
+        "activation",
+        "cast",
+        "cross_entropy",
+        "dropout",
+        "embedding",
+        "norm",
+        "optimizer",
+        "reduce",
+        "softmax",
+    ]
 ]
 OPERATORS = list(dict.fromkeys(version.operator for module in MODULES for version in module.VERSIONS))
 CASES = [(operator, version.name) for operator in OPERATORS for version in VERSIONS[operator]]
