@@ -5,7 +5,7 @@
 query (N, H, L, E), key (N, K, S, E), value (N, K, S, F), out (N, H, L, F); H is a multiple of K, and query head h reads
 key and value head h // (H / K). A query that sees no key has out 0 and logsumexp -infinity, and its gradient is 0.
 
-Versions, best first: ``wgmma`` (attention_wgmma.cu), forward of 16-bit floats on Hopper, without a mask; ``mma``, 16-bit
+Versions, best first: ``wgmma`` (attention_wgmma.py), 16-bit floats on Hopper, without a mask; ``mma``, 16-bit
 floats on tensor cores, where E and F are multiples of 8 and all rows begin at multiples of 16 bytes; ``clear``,
 everything.
 """
@@ -47,7 +47,8 @@ def forward(
     out = given.empty(given.heads, given.queries, given.value_head)
     logsumexp = device.xp.empty((given.batch, given.heads, given.queries), compute_dtype(query.dtype))
     if chosen == "wgmma":
-        attention_wgmma.launch(device, out, logsumexp, query, key, value, lengths, causal, scale)
+        hopper = attention_wgmma.Problem(device, query, key, value, lengths, causal, scale)
+        hopper.forward(out, logsumexp)
     else:
         given.launch(chosen, "forward", given.queries, given.heads, [out, logsumexp])
     return out, logsumexp
@@ -83,9 +84,13 @@ def backward(
     dq = given.empty(given.heads, given.queries, given.head)
     dk = given.empty(given.kv_heads, given.keys, given.head)
     dv = given.empty(given.kv_heads, given.keys, given.value_head)
-    rest = [grad, logsumexp, delta, *_strides(grad)]
-    given.launch(chosen, "backward_query", given.queries, given.heads, [dq, *rest])
-    given.launch(chosen, "backward_key", given.keys, given.kv_heads, [dk, dv, *rest])
+    if chosen == "wgmma":
+        hopper = attention_wgmma.Problem(device, query, key, value, lengths, causal, scale)
+        hopper.backward(dq, dk, dv, grad, logsumexp, delta)
+    else:
+        rest = [grad, logsumexp, delta, *_strides(grad)]
+        given.launch(chosen, "backward_query", given.queries, given.heads, [dq, *rest])
+        given.launch(chosen, "backward_key", given.keys, given.kv_heads, [dk, dv, *rest])
     return dq, dk, dv
 
 
@@ -190,9 +195,13 @@ class _Problem:
 
     def shape(self, *more: Array) -> dict[str, Any]:
         """What versions are chosen by."""
+        arrays = (self.query, self.key, self.value, *more)
+        ascending = all(
+            stride > 0 for array in arrays for stride, extent in zip(array.strides, array.shape) if extent > 1
+        )
         aligned = all(
             address(array) % 16 == 0 and all(stride % 16 == 0 for stride in array.strides[:3])
-            for array in (self.query, self.key, self.value, *more)
+            for array in arrays
         )
         sizes = {
             "batch": self.batch,
@@ -201,7 +210,7 @@ class _Problem:
             "head": self.head,
             "value_head": self.value_head,
         }
-        return {**sizes, "aligned": aligned, "masked": self.masked()}
+        return {**sizes, "aligned": aligned, "ascending": ascending, "masked": self.masked()}
 
     def masked(self) -> bool:
         """Is there a mask in memory, or a scale that turns the order of scores, which cannot be folded into e^score?"""

@@ -113,7 +113,7 @@ def _fits_mma(shape: Mapping[str, Any]) -> bool:
 
 
 VERSIONS = versions(
-    attention_wgmma.VERSION,
+    *attention_wgmma.VERSIONS,
     *(
         version
         for operator in ("attention_forward", "attention_backward")

@@ -2,24 +2,13 @@
 // 16-bit floats, sizes up to HEAD and no mask but causal and lengths.
 // Not yet measured.
 //
-// A block of three warpgroups works on 128 queries. One thread of the first has tiles of keys and values copied into a
-// ring of STAGES stages, as soon as the others have done with a stage's last contents. The other two have 64 queries each:
-// S = Q K^T of the next tile is under way in the tensor cores together with O += P V of this one, and then the softmax of
-// the next is computed while O is.
+// A block works on 128 queries, and keys and values stream past (attention_wgmma.cuh). S = Q K^T of the next tile is under
+// way in the tensor cores together with O += P V of this one, and then the softmax of the next is computed while O is.
 
-#include "attention.cuh"
-#include "hopper.cuh"
+#include "attention_wgmma.cuh"
 
-constexpr int GROUP = 128;           // threads of a warpgroup
-constexpr int GROUP_ROWS = 64;       // queries of a warpgroup
-constexpr int BLOCK_ROWS = 128;      // queries of a block
-constexpr int COMPUTING_WARPS = 8;
-constexpr int SLAB = 64;             // columns of a slab: 128 bytes
-constexpr float LOG_2_E = 1.44269504089f, LOG_E_2 = 0.69314718056f;
-
-// Shared memory of a block: tiles of (rows, HEAD) as slabs of (rows, 64), then the barriers.
+// Shared memory of a block: tiles, then the barriers.
 template <typename T, int HEAD, int KEYS, int STAGES> struct Stages {
-    static constexpr int QUERY_SLAB = BLOCK_ROWS * SLAB, KEY_SLAB = KEYS * SLAB; // numbers
     static constexpr int QUERY = BLOCK_ROWS * HEAD, TILE = KEYS * HEAD;
     T *query, *key, *value;
     uint64_t *query_full, *key_full, *key_empty, *value_full, *value_empty;
@@ -46,12 +35,10 @@ template <typename T, int HEAD, int KEYS, int STAGES> struct Stages {
     }
 };
 
-// All slabs of a tile of `rows` rows from `row` on.
 template <int HEAD>
 __device__ void load_tile(void* tile, const TensorMap* map, uint64_t* full, int rows, int row, int head, int batch) {
-    mbarrier_arrive_expect(full, rows * HEAD * 2);
-    for (int slab = 0; slab < HEAD / SLAB; ++slab)
-        tma_load(static_cast<unsigned char*>(tile) + slab * rows * SLAB * 2, map, full, slab * SLAB, row, head, batch);
+    mbarrier_arrive_expect(full, tile_bytes<HEAD>(rows));
+    load_slabs<HEAD>(tile, map, full, rows, row, head, batch);
 }
 
 // One step of the online softmax of this lane's two rows, as in attention_mma.cu: products become weights, and shrink[] is
@@ -77,43 +64,11 @@ __device__ void soften(float (&products)[N], float (&top)[2], float (&total)[2],
     }
 }
 
-// The weights, rounded, as the left factors of products over 16 keys each.
-template <typename T, int N> __device__ void round_weights(uint32_t (&weights)[N / 8][4], const float (&products)[N]) {
-#pragma unroll
-    for (int i = 0; i < N / 2; ++i) weights[i / 4][i % 4] = pack_pair<T>(products[2 * i], products[2 * i + 1]);
-}
-
-// products (64, KEYS) of this warpgroup's queries with a tile of keys; under way.
-template <typename T, int HEAD, int KEYS>
-__device__ void multiply_keys(float (&products)[KEYS / 2], const T* query, const T* key) {
-    wgmma_hold(products);
-    wgmma_fence();
-#pragma unroll
-    for (int k = 0; k < HEAD; k += 16) {
-        const T* const a = query + k / SLAB * BLOCK_ROWS * SLAB + k % SLAB;
-        const T* const b = key + k / SLAB * KEYS * SLAB + k % SLAB;
-        wgmma<T, false>(products, wgmma_descriptor(a), wgmma_descriptor(b), k > 0);
-    }
-    wgmma_commit();
-}
-
-// sums (64, HEAD) += weights (64, KEYS) times a tile of values; under way.
-template <typename T, int HEAD, int KEYS>
-__device__ void add_values(float (&sums)[HEAD / 2], const uint32_t (&weights)[KEYS / 16][4], const T* value) {
-    wgmma_hold(sums);
-    wgmma_fence();
-#pragma unroll
-    for (int k = 0; k < KEYS / 16; ++k)
-        wgmma<T, true>(sums, weights[k], wgmma_descriptor(value + k * 16 * SLAB, KEYS * SLAB * 2), true);
-    wgmma_commit();
-}
-
 // -infinity where a query does not see a key.
 template <int N> __device__ void hide_keys(float (&products)[N], int row, int start, int keys, int causal) {
-    const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-        const int key = start + i / 4 * 8 + lane % 4 * 2 + i % 2, query = row + i / 2 % 2 * 8;
+        const int key = start + column_of(i), query = row + lower(i) * 8;
         if (key >= keys || (causal && key > query)) products[i] = -INFINITY_OF<float>;
     }
 }
@@ -153,7 +108,7 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
     } else {
         more_registers<240>();
         const int mine = (group - 1) * GROUP_ROWS, lane = threadIdx.x % 32;
-        const int row = first + mine + threadIdx.x % GROUP / 32 * 16 + lane / 4; // and row + 8
+        const int row = first + mine + row_of(); // and row + 8
         const T* const query = stages.query + mine * SLAB;
         const bool tells = lane == 0; // that its warp has done with a stage
         const float unit = scale * LOG_2_E; // e^score = 2^(unit * product)
@@ -169,7 +124,7 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
         if (steps > 0) {
             mbarrier_wait(stages.query_full, 0);
             mbarrier_wait(stages.key_full, 0);
-            multiply_keys<T, HEAD, KEYS>(products, query, stages.key);
+            multiply_rows<T, HEAD, KEYS>(products, query, stages.key);
             wgmma_wait<0>();
             wgmma_hold(products);
             if (tells) mbarrier_arrive(stages.key_empty);
@@ -179,9 +134,9 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
         for (int next = 1; next < steps; ++next) { // its keys, and the values of the step before
             const int s = next % STAGES, before = (next - 1) % STAGES;
             mbarrier_wait(stages.key_full + s, next / STAGES % 2);
-            multiply_keys<T, HEAD, KEYS>(products, query, stages.key + s * stages.TILE);
+            multiply_rows<T, HEAD, KEYS>(products, query, stages.key + s * stages.TILE);
             mbarrier_wait(stages.value_full + before, (next - 1) / STAGES % 2);
-            add_values<T, HEAD, KEYS>(sums, weights, stages.value + before * stages.TILE);
+            add_weighted<T, HEAD, KEYS>(sums, weights, stages.value + before * stages.TILE);
             wgmma_wait<1>();
             wgmma_hold(products);
             if (tells) mbarrier_arrive(stages.key_empty + s);
@@ -190,33 +145,28 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
             wgmma_hold(sums);
             if (tells) mbarrier_arrive(stages.value_empty + before);
 #pragma unroll
-            for (int i = 0; i < HEAD / 2; ++i) sums[i] *= shrink[i / 2 % 2];
+            for (int i = 0; i < HEAD / 2; ++i) sums[i] *= shrink[lower(i)];
             round_weights<T>(weights, products);
         }
         if (steps > 0) {
             const int s = (steps - 1) % STAGES;
             mbarrier_wait(stages.value_full + s, (steps - 1) / STAGES % 2);
-            add_values<T, HEAD, KEYS>(sums, weights, stages.value + s * stages.TILE);
+            add_weighted<T, HEAD, KEYS>(sums, weights, stages.value + s * stages.TILE);
             wgmma_wait<0>();
             wgmma_hold(sums);
         }
 
+        float share[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const float sum = warp_sum<4>(total[half]), share = sum == 0 ? 0 : 1 / sum;
+            const float sum = warp_sum<4>(total[half]);
             const int i = row + half * 8;
-            if (i >= queries) continue;
-            const long long place = (at.batch * (long long)queries + i) * heads + at.head;
-            if (lane % 4 == 0)
+            share[half] = sum == 0 ? 0 : 1 / sum;
+            if (lane % 4 == 0 && i < queries)
                 logsumexp[(at.batch * (long long)heads + at.head) * queries + i] =
                     top[half] * unit * LOG_E_2 + log_(sum);
-#pragma unroll
-            for (int c = 0; c < HEAD / 8; ++c) {
-                const int column = c * 8 + lane % 4 * 2;
-                if (column < value_size) // an even number: both or none
-                    *reinterpret_cast<uint32_t*>(out + place * value_size + column) =
-                        pack_pair<T>(sums[4 * c + 2 * half] * share, sums[4 * c + 2 * half + 1] * share);
-            }
         }
+        store_rows<T, HEAD>(out + (at.batch * (long long)queries * heads + at.head) * value_size,
+                            (long long)heads * value_size, row, queries, value_size, sums, share);
     }
 }
