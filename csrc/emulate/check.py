@@ -41,7 +41,9 @@ class Check:
         traffic = self._found("ringleader_check_traffic", native.Traffic)
         places = [w for fault in faults for w in (fault.where, fault.other)] + [t.where for t in traffic]
         self.lines = locate(self.library, (where.pc for where in places if where.pc))
-        return Report(kernel, self._faults(faults, failed), self._requests(traffic))
+        report = Report(kernel, self._faults(faults, failed), self._requests(traffic))
+        self.library.library.ringleader_check_forget()
+        return report
 
     def _found(self, function: str, kind: Any) -> list[Any]:
         call = getattr(self.library.library, function)
