@@ -63,12 +63,9 @@ class Check:
             file, line = self._place(fault.where)
             other_file, other_line = self._place(fault.other)
             message = fault.message.decode(errors="replace")
-            if other_line:
-                message = (
-                    message.replace(" (", f" at {other_file}:{other_line} (", 1)
-                    if " (" in message
-                    else message
-                )
+            if other_line:  # before what is missing, in brackets at the end
+                what, bracket, missing = message.rpartition(" (")
+                message = f"{what} at {other_file}:{other_line}{bracket}{missing}"
             key = (fault.kind, file, line, other_file, other_line)
             count = int(fault.count) + (merged[key].count if key in merged else 0)
             first = merged.get(key) or Fault(

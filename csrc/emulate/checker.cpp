@@ -71,7 +71,9 @@ __attribute__((format(printf, 4, 5))) void note(const char* kind, uint32_t place
     memcpy(fault.thread, thread, sizeof thread);
     at = checker->faults.emplace(key, fault).first;
   }
-  at->second.count++;
+  Fault& fault = at->second;
+  if (fault.last != checker->accesses) fault.count++;
+  fault.last = checker->accesses;
 }
 
 const char* verb(Access access) {
@@ -207,6 +209,7 @@ Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t pl
 }  // namespace
 
 void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
+  checker->accesses++;
   const Target target = checked_target(address, bytes, access, place);
   if (target.memory == nullptr) return;
   Thread& thread = *current();

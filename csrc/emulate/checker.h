@@ -27,6 +27,7 @@ struct Fault {
   Where where, other;
   unsigned block[3], thread[3];
   unsigned long long count;
+  unsigned long long last;  // access counted: one of 16 bytes may be wrong in each of them
 };
 
 // Requests of warps from one place. cost: wavefronts of shared memory, or sectors of 32 bytes of global memory; ideal:
