@@ -1,4 +1,4 @@
-// What every kernel file starts from: storage and compute types, 16-byte vectors, reductions, math for float and double.
+// What every kernel file starts from: types, 16-byte vectors, reductions, math for float and double.
 //
 // The same text is compiled by NVRTC for a GPU and by g++ for the emulator (csrc/emulate), which brings the CUDA
 // language itself (threadIdx, __syncthreads, __half, ...) in a header of its own.

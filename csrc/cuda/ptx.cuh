@@ -1,7 +1,7 @@
 // The PTX instructions that kernels use, one function each: the only place with inline assembly.
 //
-// Fragments are those of the PTX ISA ("Matrix fragments for mma.m16n8k16" and following): lane l holds, with group = l / 4
-// and pair = l % 4,
+// Fragments are those of the PTX ISA ("Matrix fragments for mma.m16n8k16" and following): lane l holds, with
+// group = l / 4 and pair = l % 4,
 //   a (16 x 16, rows): a[0] row group, columns 2 pair, +1;  a[1] row group + 8;  a[2], a[3] the same, columns + 8
 //   b (16 x 8, columns): b[0] rows 2 pair, +1 of column group;  b[1] rows + 8
 //   d (16 x 8): d[0], d[1] row group, columns 2 pair, +1;  d[2], d[3] row group + 8

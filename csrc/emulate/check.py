@@ -41,7 +41,9 @@ class Check:
         traffic = self._found("ringleader_check_traffic", native.Traffic)
         places = [w for fault in faults for w in (fault.where, fault.other)] + [t.where for t in traffic]
         self.lines = locate(self.library, (where.pc for where in places if where.pc))
-        return Report(kernel, self._faults(faults, failed), self._requests(traffic))
+        report = Report(kernel, self._faults(faults, failed), self._requests(traffic))
+        self.library.library.ringleader_check_forget()
+        return report
 
     def _found(self, function: str, kind: Any) -> list[Any]:
         call = getattr(self.library.library, function)
@@ -61,12 +63,9 @@ class Check:
             file, line = self._place(fault.where)
             other_file, other_line = self._place(fault.other)
             message = fault.message.decode(errors="replace")
-            if other_line:
-                message = (
-                    message.replace(" (", f" at {other_file}:{other_line} (", 1)
-                    if " (" in message
-                    else message
-                )
+            if other_line:  # before what is missing, in brackets at the end
+                what, bracket, missing = message.rpartition(" (")
+                message = f"{what} at {other_file}:{other_line}{bracket}{missing}"
             key = (fault.kind, file, line, other_file, other_line)
             count = int(fault.count) + (merged[key].count if key in merged else 0)
             first = merged.get(key) or Fault(

@@ -1,8 +1,8 @@
 // Checked mode: every access of the kernel is looked at before it is made.
 //
-// g++ -fsanitize=thread puts a call before each access (__tsan_read4 and the like). Those functions are here, in place of
-// the sanitizer's own library. Of each byte of shared memory and each element of the arguments, the last write and two
-// reads are kept; a new access that conflicts with one that did not happen before it (clocks.h) is a race.
+// g++ -fsanitize=thread puts a call before each access (__tsan_read4 and the like): to functions in hooks.cpp, in the
+// place of the sanitizer's own library. Of each byte of shared memory and each element of the arguments, the last write
+// and two reads are kept; a new access that conflicts with one that did not happen before it (clocks.h) is a race.
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,7 +70,9 @@ __attribute__((format(printf, 4, 5))) void note(const char* kind, uint32_t place
     memcpy(fault.thread, thread, sizeof thread);
     at = checker->faults.emplace(key, fault).first;
   }
-  at->second.count++;
+  Fault& fault = at->second;
+  if (fault.last != checker->accesses) fault.count++;
+  fault.last = checker->accesses;
 }
 
 const char* verb(Access access) {
@@ -208,6 +210,7 @@ Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t pl
 void look(uint64_t address, size_t bytes, Access given, uint32_t place) {
   const bool by_unit = given == Access::unit_read || given == Access::unit_write;  // no request of a warp
   const Access access = given == Access::unit_read ? Access::read : given == Access::unit_write ? Access::write : given;
+  checker->accesses++;
   const Target target = checked_target(address, bytes, access, place);
   if (target.memory == nullptr) return;
   Thread& thread = *current();
@@ -219,7 +222,8 @@ void look(uint64_t address, size_t bytes, Access given, uint32_t place) {
     if (access == Access::atomic && state.clock.fenced(thread.linear)) state.clock.release(word, thread.block->linear);
   }
   const Stamp now = stamp_of(thread, place, atomic);
-  for_cells(target, address, bytes, [&](Cell& cell, uint64_t offset) { check_cell(cell, now, access, target, offset); });
+  const auto check = [&](Cell& cell, uint64_t offset) { check_cell(cell, now, access, target, offset); };
+  for_cells(target, address, bytes, check);
   if (!target.shared && access == Access::write) state.clock.wrote_global(thread.linear);
   if (!atomic && !by_unit) {
     state.requests.add(place, target.shared, thread.linear / 32, thread.view.lane, address - target.memory->origin,

@@ -27,10 +27,11 @@ struct Fault {
   Where where, other;
   unsigned block[3], thread[3];
   unsigned long long count;
+  unsigned long long last;  // access counted: one of 16 bytes may be wrong in each of them
 };
 
-// Requests of warps from one place. cost: wavefronts of shared memory, or sectors of 32 bytes of global memory; ideal: the
-// fewest for as many bytes.
+// Requests of warps from one place. cost: wavefronts of shared memory, or sectors of 32 bytes of global memory; ideal:
+// the fewest for as many bytes.
 struct Traffic {
   Where where;
   int shared;
@@ -43,6 +44,7 @@ extern "C" {
 void ringleader_check_begin(const emulate::Memory* arguments, size_t argument_count, const emulate::Memory* shared,
                             size_t shared_count);
 void ringleader_check_end();  // before the next two
+void ringleader_check_forget();  // after them
 size_t ringleader_check_faults(const emulate::Fault** faults);
 size_t ringleader_check_traffic(const emulate::Traffic** traffic);
 }

@@ -1,4 +1,5 @@
 // What a launch fails by: deadlocks, barriers that only some threads reach, wild pointers.
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,22 +19,10 @@ constexpr size_t SIGNAL_STACK_BYTES = 64 << 10;  // the kernel's own may be used
 struct sigaction actions_before[3];
 stack_t stack_before;
 char* signal_stack;
-
-void record(const char* kind, Site site, const Thread* thread, const char* message) {
-  Failure& failure = *(state->failure = state->report);
-  snprintf(failure.kind, sizeof failure.kind, "%s", kind);
-  snprintf(failure.message, sizeof failure.message, "%s", message);
-  snprintf(failure.file, sizeof failure.file, "%s", site.file ? site.file : "");
-  failure.line = site.line;
-  if (thread == nullptr) return;
-  const uint3 b = thread->view.block, t = thread->view.thread;
-  const unsigned block[3] = {b.x, b.y, b.z}, index[3] = {t.x, t.y, t.z};
-  memcpy(failure.block, block, sizeof block);
-  memcpy(failure.thread, index, sizeof index);
-}
+pthread_t launcher;  // the operating system's thread that runs the kernel
 
 void on_crash(int signal, siginfo_t* info, void* machine) {
-  if (running == nullptr) {  // not the kernel's doing
+  if (running == nullptr || !pthread_equal(launcher, pthread_self())) {  // not the kernel's doing
     struct sigaction usual {};
     usual.sa_handler = SIG_DFL;
     sigaction(signal, &usual, nullptr);
@@ -51,8 +40,21 @@ void on_crash(int signal, siginfo_t* info, void* machine) {
 
 }  // namespace
 
+void record(const char* kind, Site site, const Thread* thread, const char* message) {
+  Failure& failure = *(state->failure = state->report);
+  snprintf(failure.kind, sizeof failure.kind, "%s", kind);
+  snprintf(failure.message, sizeof failure.message, "%s", message);
+  snprintf(failure.file, sizeof failure.file, "%s", site.file ? site.file : "");
+  failure.line = site.line;
+  if (thread == nullptr) return;
+  const uint3 b = thread->view.block, t = thread->view.thread;
+  const unsigned block[3] = {b.x, b.y, b.z}, index[3] = {t.x, t.y, t.z};
+  memcpy(failure.block, block, sizeof block);
+  memcpy(failure.thread, index, sizeof index);
+}
+
 // Who waits where, and how many have ended: the message of a deadlock.
-void record_deadlock(Block& block, const char* kind) {
+void record_deadlock(Block& block) {
   char message[sizeof(Failure::message)];
   size_t used = 0;
   const auto say = [&](const char* format, auto... values) {
@@ -69,7 +71,7 @@ void record_deadlock(Block& block, const char* kind) {
     int count = 0;
     for (size_t j = i; j < block.threads.size(); j++) {
       const Wait& other = block.threads[j].wait;
-      if (block.threads[j].ended || other.name != thread.wait.name || other.site.line != thread.wait.site.line) continue;
+      if (block.threads[j].ended || other.name != thread.wait.name || !same(other.site, thread.wait.site)) continue;
       told[j] = true;
       count++;
     }
@@ -78,11 +80,12 @@ void record_deadlock(Block& block, const char* kind) {
         count == 1 ? "s" : "", thread.wait.name, thread.wait.site.file, thread.wait.site.line);
   }
   say("%u ended", static_cast<unsigned>(block.threads.size()) - block.live);
-  record(kind, first_waiting->wait.site, first_waiting, message);
+  record("deadlock", first_waiting->wait.site, first_waiting, message);
 }
 
 CrashGuard::CrashGuard() {
   crash_pc = 0;
+  launcher = pthread_self();
   if (signal_stack == nullptr) signal_stack = new char[SIGNAL_STACK_BYTES];
   stack_t own{};
   own.ss_sp = signal_stack;

@@ -96,10 +96,15 @@ void mbarrier_heard(const uint64_t* barrier) {
 
 #define RINGLEADER_EXPORT extern "C" __attribute__((visibility("default")))
 
+RINGLEADER_EXPORT void ringleader_check_forget() {
+  delete emulate::checker;
+  emulate::checker = nullptr;
+}
+
 RINGLEADER_EXPORT void ringleader_check_begin(const emulate::Memory* arguments, size_t argument_count,
                                               const emulate::Memory* shared, size_t shared_count) {
   using namespace emulate;
-  delete checker;
+  ringleader_check_forget();
   checker = new Checker;
   for (size_t i = 0; i < argument_count; i++) {
     const Memory& memory = arguments[i];

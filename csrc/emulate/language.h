@@ -1,4 +1,4 @@
-// The words of CUDA C++ that g++ does not know: function and memory spaces, built-in vector types, threadIdx and friends.
+// The words of CUDA C++ that g++ does not know: function and memory spaces, vector types, threadIdx and friends.
 #pragma once
 
 #include <stddef.h>

@@ -88,6 +88,7 @@ class Fault(ctypes.Structure):
         ("block", Three),
         ("thread", Three),
         ("count", ctypes.c_ulonglong),
+        ("last", ctypes.c_ulonglong),
     )
 
 

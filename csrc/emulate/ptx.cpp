@@ -43,7 +43,7 @@ void cp_async_wait(unsigned pending) {
 
 namespace {
 
-// Lane l of `matrices` 8 x 8 matrices gets row l / 4, columns 2 (l % 4), +1; lane 8 m + i sent the address of row i of m.
+// Lane l gets row l / 4, columns 2 (l % 4), +1 of each matrix of 8 x 8; lane 8 m + i sent the address of row i of m.
 template <int matrices, bool transposed>
 void deliver_matrices(Warp& warp, unsigned) {
   const uint16_t* rows[32];

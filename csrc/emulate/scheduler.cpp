@@ -31,10 +31,13 @@ constexpr int VAIN_ROUNDS = 10000;  // of all blocks polling, before it counts a
 
 void run_threads();
 
-void start(Thread* thread) {
+constexpr const char* NO_STACK = "no memory for another thread's stack";
+
+bool start(Thread* thread) {  // false: NO_STACK
   thread->stack = take_stack(*state->launch->stacks);
-  if (thread->stack == nullptr) fail("memory", {}, "no memory for another thread's stack");
+  if (thread->stack == nullptr) return false;
   prepare_context(thread->context, thread->stack, usable(thread->stack), run_threads);
+  return true;
 }
 
 // The thread that goes on next in the block, and whether it has yet to be started. Null: none can.
@@ -57,7 +60,7 @@ void leave() {
   Thread* self = running;
   const auto [next, fresh] = choose_next(*self->block);
   if (next == self) return;
-  if (fresh) start(next);
+  if (fresh && !start(next)) fail("memory", {}, NO_STACK);
   make_current(next);
   switch_context(self->context, next != nullptr ? next->context : state->host);
 }
@@ -194,7 +197,10 @@ void load_shared(Block* block) {
 void run_block(Block& block) {
   block.ready.append(block.polling);
   const auto [next, fresh] = choose_next(block);
-  if (fresh) start(next);
+  if (fresh && !start(next)) {
+    record("memory", {}, next, NO_STACK);
+    return;
+  }
   make_current(next);
   switch_context(state->host, next->context);
   make_current(nullptr);
@@ -242,11 +248,11 @@ void run_grid() {
       state->loaded = nullptr;
       state->free_blocks.push_back(std::move(block));
     } else if (block->polling.first == nullptr) {
-      record_deadlock(*block, "deadlock");
+      record_deadlock(*block);
       state->live.push_back(std::move(block));
     } else {
       state->live.push_back(std::move(block));
-      if (vain > VAIN_ROUNDS * static_cast<int>(state->live.size())) record_deadlock(*state->live.front(), "deadlock");
+      if (vain > VAIN_ROUNDS * static_cast<int>(state->live.size())) record_deadlock(*state->live.front());
     }
   }
   for (auto& block : state->live) {  // of a failed launch

@@ -1,6 +1,8 @@
 // What scheduler.cpp, waiting.cpp and failure.cpp share: the launch under way.
 #pragma once
 
+#include <string.h>
+
 #include <deque>
 #include <memory>
 #include <utility>
@@ -27,6 +29,10 @@ extern Thread* running;
 
 unsigned long long random_number();
 
+inline bool same(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || strcmp(a.file, b.file) == 0);
+}
+
 template <typename T>
 void shuffle_order(std::vector<T>& items) {
   for (size_t i = items.size(); i > 1; i--) std::swap(items[i - 1], items[random_number() % i]);
@@ -42,7 +48,8 @@ void complete_barrier(Block& block, bool current_queues);
 void complete_meeting(Warp& warp, unsigned index, bool current_queues);
 
 // failure.cpp
-void record_deadlock(Block& block, const char* kind);
+void record(const char* kind, Site site, const Thread* thread, const char* message);  // thread: null, if of none
+void record_deadlock(Block& block);
 
 // While it lives, a wild pointer of the kernel is a failure of the launch and no end of the process.
 class CrashGuard {

@@ -15,8 +15,8 @@ struct Lanes {  // of one request
   uint64_t address[32];
 };
 
-// Shared memory has 32 banks of 4 bytes. Lanes that want different words of one bank wait for each other; requests of 8 and
-// 16 bytes a lane are served for 16 and 8 lanes at a time.
+// Shared memory has 32 banks of 4 bytes. Lanes that want different words of one bank wait for each other; requests of 8
+// and 16 bytes a lane are served for 16 and 8 lanes at a time.
 inline std::pair<unsigned, unsigned> shared_cost(const Lanes& lanes, unsigned bytes) {
   const unsigned together = bytes >= 16 ? 8 : bytes >= 8 ? 16 : 32;
   unsigned cost = 0, ideal = 0;

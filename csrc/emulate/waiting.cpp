@@ -1,6 +1,4 @@
 // What threads wait for: the barrier of a block, meetings of a warp's lanes, other blocks.
-#include <string.h>
-
 #include "state.h"
 
 namespace emulate {
@@ -60,7 +58,7 @@ void complete_meeting(Warp& warp, unsigned index, bool current_queues) {
 int barrier(bool predicate, const char* name, Site site) {
   Block& block = *running->block;
   const Wait& other = block.barrier;
-  if (block.arrived > 0 && (other.site.line != site.line || strcmp(other.site.file, site.file) != 0)) {
+  if (block.arrived > 0 && !same(other.site, site)) {
     fail("divergent barrier", site, "%s here, while %u of the block's threads wait in %s at %s:%d", name,
          block.arrived, other.name, other.site.file, other.site.line);
   }

@@ -38,6 +38,7 @@ struct Checker {
   std::map<std::tuple<const char*, uint32_t, uint32_t>, Fault> faults;  // by kind, place, the other's place
   std::unordered_map<uint64_t, std::vector<uint32_t>> words;            // clocks of words that atomics worked on
   Requests::Totals totals;
+  unsigned long long accesses = 0;  // so far
   std::vector<Fault> found;
   std::vector<Traffic> traffic;
 };

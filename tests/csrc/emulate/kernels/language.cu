@@ -6,7 +6,8 @@ __global__ void coordinates(int* out) {
   const int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   const int at = block * blockDim.x * blockDim.y * blockDim.z + thread;
-  out[at] = ((blockIdx.z * 10 + blockIdx.y) * 10 + blockIdx.x) * 1000 + (threadIdx.z * 10 + threadIdx.y) * 10 + threadIdx.x;
+  out[at] = ((blockIdx.z * 10 + blockIdx.y) * 10 + blockIdx.x) * 1000;
+  out[at] += (threadIdx.z * 10 + threadIdx.y) * 10 + threadIdx.x;
 }
 
 // Reverses each block's part of x through shared memory: static, of a template's size, and dynamic.
@@ -54,7 +55,8 @@ __global__ void warp_functions(int* out) {
     out[192 + lane] = __shfl_xor_sync(0xffff0000u, 100 + lane, 2);
   }
   __syncwarp();
-  out[224 + lane] = __syncthreads_count(lane < 7) * 100 + __syncthreads_or(lane == 9) * 10 + __syncthreads_and(lane < 31);
+  out[224 + lane] = __syncthreads_count(lane < 7) * 100 + __syncthreads_or(lane == 9) * 10;
+  out[224 + lane] += __syncthreads_and(lane < 31);
   out[256 + lane] = static_cast<int>(__match_any_sync(0xffffffffu, lane / 8));
 }
 
