@@ -262,3 +262,42 @@ def test_an_op_of_ones_own_runs_as_it_is_written(monkeypatch: pytest.MonkeyPatch
     y = ag.apply("double", x)
     y.sum().backward()
     assert y.device == "emulated" and y.data.tolist() == [2, 4] and x.grad.tolist() == [2, 2]
+
+
+RULES: list[tuple[Any, dict[str, Any]]] = [
+    (ag.SGD, {"lr": 0.1}), (ag.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}),
+    (ag.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}), (ag.Adam, {"lr": 0.1, "weight_decay": 0.1}),
+    (ag.AdamW, {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.1}), (ag.Adagrad, {"lr": 0.1, "lr_decay": 0.5}),
+    (ag.Adagrad, {"lr": 0.1, "initial_accumulator_value": 0.5, "weight_decay": 0.1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rule", "options"), RULES)
+def test_steps_are_those_of_the_rule_bit_for_bit(
+    rule: Any,
+    options: dict[str, Any],
+    dtype: Any,
+    flat: bool,
+    launched: Launched,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rule, "kernel", None)  # the CPU's, which has bounds of its own
+    weights: list[list[Any]] = []
+    for device in ("cpu", "emulated"):
+        draw = np.random.default_rng(0)
+        parameters = [ag.Parameter(draw.standard_normal(n).astype(dtype), device=device) for n in (3, 1, 40)]
+        if flat:
+            ag.flatten_parameters(parameters)
+        optimizer = rule(parameters, **options)
+        for _ in range(3):
+            for parameter in parameters:
+                gradient = draw.standard_normal(parameter.shape).astype(dtype)
+                parameter.grad = gradient if not flat else parameter.grad_storage
+                parameter.grad[...] = gradient
+            optimizer.step()
+        weights.append([parameter.data.copy() for parameter in parameters])
+    assert launched.files == {"optimizer": 3 * (1 if flat else 3)}
+    for mine, wanted in zip(*weights):
+        np.testing.assert_array_equal(mine, wanted)
