@@ -123,7 +123,7 @@ def _encoded(array: Array, box: tuple[int, ...]) -> Any:
     types = driver.CUtensorMapDataType
     kinds = {1: types.CU_TENSOR_MAP_DATA_TYPE_UINT8, 2: types.CU_TENSOR_MAP_DATA_TYPE_UINT16,
              4: types.CU_TENSOR_MAP_DATA_TYPE_UINT32, 8: types.CU_TENSOR_MAP_DATA_TYPE_UINT64}  # fmt: skip
-    error, tensor_map = driver.cuTensorMapEncodeTiled(
+    status, tensor_map = driver.cuTensorMapEncodeTiled(
         kinds[array.dtype.itemsize], len(extents), array.data.ptr,
         [driver.cuuint64_t(n) for n in extents], [driver.cuuint64_t(n) for n in strides[1:]],
         [driver.cuuint32_t(n) for n in sides], [driver.cuuint32_t(1)] * len(sides),
@@ -132,14 +132,14 @@ def _encoded(array: Array, box: tuple[int, ...]) -> Any:
         driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
         driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
     )  # fmt: skip
-    if error != driver.CUresult.CUDA_SUCCESS:
+    if status != driver.CUresult.CUDA_SUCCESS:
         raise ValueError(
-            f"the driver takes no tensor map of {array.shape} with strides {array.strides}: {error.name}"
+            f"the driver takes no tensor map of {array.shape} with strides {array.strides}: {status.name}"
         )
     return np.array([int(word) for word in tensor_map.opaque], np.uint64).view(np.uint8)
 
 
-def _argument(value: Any, array: type, expression: str, place: int) -> np.generic:
+def _argument(value: Any, array: Any, expression: str, place: int) -> Any:
     """As the kernel takes it: an address, or the number itself."""
     if value is None:
         return NULL

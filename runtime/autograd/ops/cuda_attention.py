@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from ringleader.csrc.cuda import attention as kernels
+from ringleader.csrc.cuda.attention_plans import LARGEST
 from ringleader.runtime.autograd.cuda import cuda, kernel_device, laid_out, takes
 from ringleader.runtime.autograd.op import Array, Shape
 from ringleader.runtime.autograd.ops.attention import Attention
@@ -37,7 +38,7 @@ class CudaAttention(Attention):
     def _by_kernel(self, query: Array, key: Array, value: Array, *bias: Array) -> bool:
         sizes = (query.shape[-1], value.shape[-1])
         one_mask = not bias or (self.allowed is None and not self.needs[3])
-        some = 0 not in (prod(self.outer), *sizes) and max(sizes) <= kernels.LARGEST
+        some = 0 not in (prod(self.outer), *sizes) and max(sizes) <= LARGEST
         return takes(query, key, value, *bias) and one_mask and some and self.dropout_p == 0
 
     def _four(self, array: Array, lead: Shape) -> Array:
