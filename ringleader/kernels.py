@@ -75,7 +75,7 @@ ACTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def add_commands(commands: Any) -> dict[str, argparse.ArgumentParser]:
+def add_commands(commands: Any) -> dict[str, Any]:
     """Add ``kernels`` to argparse's sub-parsers; returns the parsers of its actions by name: "kernels list"."""
     about = "List, compile, run, check and profile the CUDA kernels, with no GPU."
     parser = commands.add_parser(

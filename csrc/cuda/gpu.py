@@ -98,7 +98,7 @@ class Gpu(Device):
         self._allowed[key] = shared
 
 
-def _argument(value: Any, array: type, expression: str, place: int) -> np.generic:
+def _argument(value: Any, array: Any, expression: str, place: int) -> Any:
     """As the kernel takes it: an address, or the number itself."""
     if value is None:
         return NULL

@@ -58,6 +58,9 @@ def plan(
 ) -> tuple[list[Choice], list[Launch]]:
     """For an operator's example. ValueError: no version takes it; multiprocessors: of the H100 and H200 by default."""
     device = PlannedDevice(architecture, multiprocessors)
-    with choices() as made, np.errstate(all="ignore"):  # launchers may go on computing with what was in memory
+    with (
+        choices() as made,
+        np.errstate(all="ignore"),
+    ):  # launchers may go on computing with what was in memory
         example.run(device, Undrawn(device, np.random.default_rng(0), dtype), version, *shape)
     return made, device.launches
