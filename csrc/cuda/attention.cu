@@ -57,7 +57,7 @@ template <typename T, int HEAD> struct Clear {
 // One block per tile of queries. With m the largest score so far, each tile of keys makes
 //   l <- l e^(m_old - m) + sum e^(s - m),   o <- o e^(m_old - m) + e^(s - m) v,   and at the end out = o / l.
 template <typename T, int HEAD>
-__global__ void __launch_bounds__(THREADS, 4) attention_forward(T* out, Compute<T>* logsumexp, PROBLEM) {
+__global__ void __launch_bounds__(THREADS, 3) attention_forward(T* out, Compute<T>* logsumexp, PROBLEM) {
     using Tile = Clear<T, HEAD>;
     using Real = Compute<T>;
     constexpr int ROWS = Tile::ROWS, PARTS = Tile::PARTS, PITCH = Tile::PITCH, P_PITCH = Tile::P_PITCH;
@@ -123,7 +123,7 @@ __global__ void attention_delta(Compute<T>* delta, const T* grad, const T* out, 
 
 // With p = e^(score - logsumexp), dp = dout value^T and ds = p (dp - delta):  dq = scale ds key. A block a tile of queries.
 template <typename T, int HEAD>
-__global__ void __launch_bounds__(THREADS, 4)
+__global__ void __launch_bounds__(THREADS, 3)
     attention_backward_query(T* dq, const T* grad, const Compute<T>* logsumexp, const Compute<T>* delta,
                              long long grad_batch, long long grad_head, long long grad_row, PROBLEM) {
     using Tile = Clear<T, HEAD>;
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(THREADS, 4)
 
 // dv = p^T dout, dk = scale ds^T query, over all queries of all heads that read the key. A block a tile of keys.
 template <typename T, int HEAD>
-__global__ void __launch_bounds__(THREADS, 4)
+__global__ void __launch_bounds__(THREADS, 3)
     attention_backward_key(T* dk, T* dv, const T* grad, const Compute<T>* logsumexp, const Compute<T>* delta,
                            long long grad_batch, long long grad_head, long long grad_row, PROBLEM) {
     using Tile = Clear<T, HEAD>;
