@@ -4,7 +4,7 @@
 
 constexpr int THREADS = 256;
 
-// ---- Version "clear": not yet measured -------------------------------------------------------------------------------
+// ---- Version "clear": not yet measured ------------------------------------------------------------------------------
 
 // y[n, o, p, q] = activation(bias[o] + sum over c, r, s of x[n, c, ...] w[o, c, r, s]); a thread for each element.
 // Grid: (pixels / THREADS, channels), here and in the next.
@@ -102,14 +102,14 @@ __global__ void __launch_bounds__(THREADS)
   if (threadIdx.x == 0) db[blockIdx.x] = from_compute<T>(sum);
 }
 
-// ---- Version "direct", for few channels: not yet measured ------------------------------------------------------------
+// ---- Version "direct", for few channels: not yet measured -----------------------------------------------------------
 //
 // A thread for each pixel of the result, with all of up to RESULTS channels in registers: each value of the source is
-// read once for all of them, and what it is multiplied with is read from shared memory, at the same address by the whole
-// warp. A matrix product in tiles of 64 channels would be idle for most of them here.
+// read once for all of them, and what it is multiplied with is read from shared memory, at the same address by the
+// whole warp. A matrix product in tiles of 64 channels would be idle for most of them here.
 //
-// Grid: (pixels / THREADS, channels / RESULTS, groups and phases). Dynamic shared memory: RESULTS columns of the filter,
-// tap by tap, then what each tap adds to an address.
+// Grid: (pixels / THREADS, channels / RESULTS, groups and phases). Dynamic shared memory: RESULTS columns of the
+// filter, tap by tap, then what each tap adds to an address.
 
 constexpr int RESULTS = 8;
 

@@ -1,9 +1,10 @@
 // What the kernels of a convolution share: its geometry, and how its sums become products of matrices.
 //
-// Between an image x (N, C, H, W) and a grid y (N, O, P, Q) of the windows on it stands a filter w (O, C / groups, R, S):
+// Between an image x (N, C, H, W) and a grid y (N, O, P, Q) of the windows on it stands a filter w
+// (O, C / groups, R, S):
 //
-//   y[n, o, p, q] = sum over c, r, s of  x[n, c, p stride_h + r dilation_h - before_h, q stride_w + s dilation_w - before_w]
-//                                        w[o, c, r, s]
+//   y[n, o, p, q] = sum over c, r, s of  x[n, c, h, w] w[o, c, r, s],
+//   h = p stride_h + r dilation_h - before_h,  w = q stride_w + s dilation_w - before_w,
 //
 // where pixels outside of the image are 0 and c runs over the channels of o's group. Arrays are told by their strides
 // (in elements), so that the same kernels serve NCHW and NHWC.
@@ -11,7 +12,7 @@
 
 #include "common.cuh"
 
-// Every kernel ends in these parameters, in this order; Geometry(...) of convolution.py passes them.
+// Every kernel ends in these parameters, in this order; Geometry.arguments of convolution_geometry.py passes them.
 #define GEOMETRY_PARAMETERS                                                                                          \
   int images, int channels, int height, int width, int features, int grid_height, int grid_width, int kernel_height, \
       int kernel_width, int stride_h, int stride_w, int before_h, int before_w, int dilation_h, int dilation_w,      \
@@ -45,7 +46,7 @@ __device__ C activate(C value, int activation) {
   return activation == RELU && value < C(0) ? C(0) : value;
 }
 
-// ---- The three sums as matrix products -------------------------------------------------------------------------------
+// ---- The three sums as matrix products ------------------------------------------------------------------------------
 //
 // Unrolling the image (im2col; Chellapilla, Puri, Simard, "High performance convolutional neural networks for document
 // processing", 2006) makes a matrix U(x) with a row for each window (n, p, q) and a column for each tap (r, s, c):

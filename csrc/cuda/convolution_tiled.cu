@@ -20,7 +20,8 @@ struct Operand {
   bool along_k;        // whether elements next to each other along the summed index are next to each other in memory
 
   __device__ Compute<T> at(const Place& fixed, const Place& moving) const {
-    const bool inside = unsigned(fixed.h + moving.h) < unsigned(height) && unsigned(fixed.w + moving.w) < unsigned(width);
+    const bool inside = unsigned(fixed.h + moving.h) < unsigned(height) &&
+                        unsigned(fixed.w + moving.w) < unsigned(width);
     return inside ? to_compute(data[fixed.offset + moving.offset]) : Compute<T>(0);
   }
 };
@@ -46,8 +47,8 @@ struct Tiles {
 // sums = A B over k_begin <= k < k_end for the block's tile. move(k, a, b) says where column k of A and row k of B lie,
 // OUTSIDE from k_end on; tables.fixed_* are filled by the caller, before a barrier.
 template <typename T, typename Move>
-__device__ void multiply(Compute<T> (&sums)[THREAD_M][THREAD_N], const Operand<T>& a, const Operand<T>& b, Tables& tables,
-                         Tiles<T>& tiles, int k_begin, int k_end, Move move) {
+__device__ void multiply(Compute<T> (&sums)[THREAD_M][THREAD_N], const Operand<T>& a, const Operand<T>& b,
+                         Tables& tables, Tiles<T>& tiles, int k_begin, int k_end, Move move) {
   constexpr int SHARE_A = TILE_M * TILE_K / THREADS, SHARE_B = TILE_N * TILE_K / THREADS;
   Compute<T> next_a[SHARE_A], next_b[SHARE_B];
   const int row = threadIdx.x / (TILE_N / THREAD_N) * THREAD_M, column = threadIdx.x % (TILE_N / THREAD_N) * THREAD_N;

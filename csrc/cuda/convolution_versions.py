@@ -12,7 +12,7 @@ from ringleader.csrc.cuda.windows import GRID_LIMIT
 
 THREADS, TILE_M, TILE_N, TILE_K = 256, 128, 64, 16  # of convolution.cu and convolution_tiled.cu
 DIRECT_RESULTS, DIRECT_SHARED = 8, 48 * 1024  # channels a thread; bytes of shared memory at most
-MMA_STAGES, MMA_STEP_BYTES = 3, 64  # of convolution_mma.cu
+MMA_STAGES, MMA_STEP_BYTES = 3, 64  # of convolution_tiles.cuh
 MMA_THREADS = {128: 256, 64: 128}  # by the size of a tile
 
 

@@ -71,8 +71,8 @@ __device__ void store(T* to, const Vector<T, WIDTH>& values) {
   *reinterpret_cast<Vector<T, WIDTH>*>(to) = values;
 }
 
-// y = the largest of each window; winner = its tap, of equals the first, (N, C, P, Q) as y lies. NaN is larger than all.
-// From the last tap to the first, so that the first of equals stays.
+// y = the largest of each window; winner = its tap, of equals the first, (N, C, P, Q) as y lies. NaN is larger than
+// all. From the last tap to the first, so that the first of equals stays.
 template <typename T, int WIDTH>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     pooling_max_forward(const T* x, T* y, int* winner, GEOMETRY_PARAMETERS) {
