@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ringleader.csrc.cuda.versions import Choice, choices
+from ringleader.csrc.emulate import EmulatedDevice
 from ringleader.models import build
 from ringleader.runtime import autograd as ag
-from ringleader.runtime.autograd.op import AS_WRITTEN, DEVICES, OPS, array_module
+from ringleader.runtime.autograd import devices
+from ringleader.runtime.autograd.op import AS_WRITTEN, DEVICES, OPS, array_module, register_device
 from ringleader.runtime.comm import init, spawn
 from ringleader.runtime.parallel import DataParallel
 from ringleader.runtime.training import TrainConfig, load, run
@@ -31,22 +35,40 @@ def on(device: str, option: Any) -> Any:
     """An option of an op with its arrays on the device."""
     if isinstance(option, tuple):
         return tuple(on(device, part) for part in option)
-    return array_module(device).asarray(option) if isinstance(option, np.ndarray) else option
+    return array_module(device).asarray(option) if isinstance(option, (np.ndarray, np.bool_)) else option
+
+
+class StrictDevice(EmulatedDevice):
+    """A GPU by the stand-in for CuPy: its kernels are the emulator's."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.xp = module
+
+    def launch(self, file: str, expression: str, grid: Any, block: Any, args: Any, shared: int = 0) -> None:
+        assert not any(isinstance(a, np.ndarray) for a in args), f"{expression} is given an array of numpy"
+        super().launch(file, expression, grid, block, [strict_cupy.inside(a) for a in args], shared)
 
 
 @contextmanager
-def strict_cuda() -> Iterator[None]:
-    """Device "cuda" with the stand-in for CuPy, and without kernels, which need a GPU."""
+def strict_cuda(kernels: bool = False) -> Iterator[None]:
+    """Device "cuda" with the stand-in for CuPy, without kernels or with them."""
+    module = strict_cupy.module()
     with pytest.MonkeyPatch.context() as patch:
         special = SimpleNamespace(erf=lambda x: strict_cupy.ndarray(_erf(x.inside)))
-        patch.setitem(sys.modules, "cupy", strict_cupy.module())
+        patch.setitem(sys.modules, "cupy", module)
         patch.setitem(sys.modules, "cupyx", SimpleNamespace(scipy=SimpleNamespace(special=special)))
         patch.setitem(sys.modules, "cupyx.scipy", SimpleNamespace(special=special))
         patch.setitem(sys.modules, "cupyx.scipy.special", special)
-        patch.setenv("RINGLEADER_KERNELS", "numpy")
+        patch.setattr(devices, "_devices", {0: StrictDevice(module)})
         for name, table in OPS.items():
-            patch.setitem(OPS, name, {device: op for device, op in table.items() if device != "cuda"})
+            kept = {device: op for device, op in table.items() if device != "cuda"}
+            patch.setitem(OPS, name, table if kernels else kept)
         DEVICES.pop("cuda", None)
+        if kernels:
+            register_device("cuda", module, as_written=True)
+        else:
+            patch.setenv("RINGLEADER_KERNELS", "numpy")
         try:
             yield
         finally:
@@ -118,3 +140,37 @@ def on_two_ranks(device: str) -> tuple[list[float], list[Any]]:
         return losses, list(net.state_dict().values())
 
     return spawn(2, rank)[0]
+
+
+def emulator_missing() -> str:
+    """Why the emulator cannot run here; "" if it can."""
+    try:
+        array_module("emulated")
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+class Launched:
+    """What has run: kernels of which files, how often, and versions of which operators they were."""
+
+    def __init__(self) -> None:
+        self.files: Counter[str] = Counter()
+        self.choices: list[Choice] = []
+
+    def operators(self) -> set[str]:
+        return {choice.version.operator for choice in self.choices}
+
+
+@contextmanager
+def counting_launches() -> Iterator[Launched]:
+    seen = Launched()
+    launch = EmulatedDevice.launch
+
+    def counting(self: EmulatedDevice, file: str, expression: str, *args: Any, **kwargs: Any) -> None:
+        seen.files[file.partition(".")[0]] += 1
+        launch(self, file, expression, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, choices() as seen.choices:
+        patch.setattr(EmulatedDevice, "launch", counting)
+        yield seen

@@ -19,6 +19,7 @@ NAMES: dict[str, set[str]] = {  # function -> its keywords
         "bitwise_xor", "ceil", "cos", "cosh", "divide", "equal", "exp", "expm1", "floor", "greater", "greater_equal",
         "hypot", "isfinite", "less", "less_equal", "log", "log1p", "log2", "maximum", "minimum", "multiply", "not_equal",
         "rint", "sign", "sin", "sinh", "sqrt", "subtract", "tan", "tanh", "matmul"), UFUNC),
+    "argsort": {"axis", "kind"}, "searchsorted": {"side", "sorter"},
     "arange": {"dtype"}, "argmax": {"axis", "dtype", "out", "keepdims"}, "argmin": {"axis", "dtype", "out", "keepdims"},
     "array": {"dtype", "copy", "order", "ndmin"}, "asarray": {"dtype", "order"}, "ascontiguousarray": {"dtype"},
     "broadcast_to": set(), "clip": {"out"}, "concatenate": {"axis", "out", "dtype", "casting"},
@@ -200,7 +201,7 @@ def module() -> Any:
     """What ``import cupy`` would give."""
     used: list[int] = []
     cuda = SimpleNamespace(
-        runtime=SimpleNamespace(getDeviceCount=lambda: 2),
+        runtime=SimpleNamespace(getDeviceCount=lambda: 2, getDevice=lambda: 0),
         Device=lambda ordinal: SimpleNamespace(use=lambda: used.append(ordinal)),
         used=used,
     )
