@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ringleader.bench.gpu import attention, convolution, elements, here, page, recurrent, rows
-from ringleader.bench.gpu.case import WHOLE, Case, Result
+from ringleader.bench.gpu.case import NOT_BEGUN, Case, Result
 from ringleader.bench.gpu.page import Run
 from ringleader.bench.gpu.place import Place, missing
 from ringleader.bench.gpu.timing import Clock
@@ -38,19 +38,19 @@ bench/RESULTS.md says which are not yet measured; --not-measured writes that, --
 def measure_all(
     cases: Sequence[Case], place: Place, clock: Clock, repeats: int, every: bool, left: Callable[[], float]
 ) -> Iterator[Result]:
-    """In turn. When no seconds are left, and when the device is lost, the others fail with that reason."""
+    """In turn. When no seconds are left, and when the device is lost, the others are not begun."""
     why = ""
     for case in cases:
         if not why and left() <= 0:
-            why = "not begun: the time of --minutes was over"
+            why = "the time of --minutes was over"
         if why:
-            yield Result(case, failed={WHOLE: why})
+            yield Result(case, failed={NOT_BEGUN: why})
             continue
         yield measured(case, place, clock, repeats, every)
         try:
             place.free()
         except Exception as error:
-            why = f"not begun: the device was lost in {case} ({error})"
+            why = f"the device was lost in {case} ({error})"
 
 
 def selected(only: str, quick: bool) -> list[Case]:
@@ -84,13 +84,13 @@ def run(options: argparse.Namespace, place: Place, clock: Clock, name: str) -> i
             write(options.output, {group: text})
         results += of_group
     print("\n".join(page.measured_texts(results, done)))
-    return int(any(result.broken for result in results))
+    return int(any(result.seconds is None for result in results))
 
 
 def line(result: Result) -> str:
     """What is said while it runs."""
     if result.seconds is None:
-        return f"{result.case}: failed: {result.broken}"
+        return f"{result.case}: {'; '.join(f'{side}: {why}' for side, why in result.failed.items())}"
     others = "".join(f"; {side} failed: {why}" for side, why in result.failed.items())
     ratio = f", {result.ratios[len(result.ratios) // 2]:.2f}x {result.peer}" if result.ratios else ""
     return f"{result.case}: {result.seconds * 1e6:.1f} us{ratio}{others}"

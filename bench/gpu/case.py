@@ -12,6 +12,7 @@ from ringleader.bench.gpu.timing import Timing, ratios, seconds
 OURS = "ringleader"
 COPY = "copy"  # of as many bytes as the case must move: no peer, but the limit of what only moves them
 WHOLE = "all"  # in what failed: not one side, but the case
+NOT_BEGUN = "not begun"  # in what failed, in the place of a side: it says nothing about ours
 
 Call = Callable[[], Any]
 
@@ -66,7 +67,7 @@ class Result:
 
     @property
     def broken(self) -> str:
-        """Why ours was not measured; empty if it was."""
+        """Why ours could not be measured; empty if it was, and if the case was not begun."""
         return self.failed.get(OURS, self.failed.get(WHOLE, ""))
 
     @property

@@ -58,12 +58,11 @@ def adam_case(count: int) -> Case:
         v = place.normal(count, dtype="float32") ** 2
 
         def ours(device: Device, version: str | None, *given: Tensor) -> Call:
-            shared = tuple(map(place.share, given))
-            changed = shared[0], shared[2], shared[3]
+            w, g, m, v = map(place.share, given)
 
             def call() -> Any:
-                optimizer.adam(device, *shared, STEP, lr=LR, betas=BETAS, eps=EPS, version=version)
-                return changed
+                optimizer.adam(device, w, g, m, v, STEP, lr=LR, betas=BETAS, eps=EPS, version=version)
+                return w, m, v
 
             return call
 

@@ -65,7 +65,7 @@ def section(group: str, cases: Sequence[Case], results: Sequence[Result], run: R
         f"- {result.case.name}, {side}: {why}" for result in results for side, why in result.failed.items()
     ]
     if failed:
-        parts += ["Failed, so not timed:", "\n".join(failed)]
+        parts += ["Failed or not begun, so not timed:", "\n".join(failed)]
     if any(result.timings for result in results):
         parts.append(table(results, run))
     return "\n\n".join(parts) + "\n"

@@ -99,4 +99,5 @@ class Place:
 
 def bfloat16() -> np.dtype[Any]:
     """numpy's, from ml_dtypes."""
-    return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    found: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    return found

@@ -115,7 +115,7 @@ def case(cell: str, which: str, batch: int, hidden: int, dtype: str, steps: int 
     weights, states = 2 * GATES[cell] * hidden**2, steps * batch * hidden  # numbers
     return Case(
         "recurrent", f"{cell.upper()} {which}, hidden {hidden}, batch {batch}, {dtype}",
-        "recurrent_backward" if which == BOTH else "recurrent_forward", dtype,
+        f"{cell}_backward" if which == BOTH else f"{cell}_forward", dtype,
         flops=(3 if which == BOTH else 1) * 2 * steps * batch * weights,
         moved=itemsize * (2 if which == BOTH else 1) * (weights + 2 * states), kind=kind,
         prepare=lambda place: prepare(place, cell, which, steps, batch, hidden, dtype),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from ringleader.bench.gpu.case import COPY, OURS, WHOLE, Call, Case, Result, Work
 from ringleader.bench.gpu.place import Place, Tensor
 from ringleader.bench.gpu.timing import Clock, Contestant, interleaved, sets_needed
-from ringleader.csrc.cuda.device import Device, Extent, extent
-from ringleader.csrc.cuda.versions import VERSIONS
+from ringleader.csrc.cuda.device import Device, Extent
+from ringleader.csrc.cuda.versions import VERSIONS, choices
 
 WORSE = 2  # times the error of plain PyTorch in the same precision that a result may have, as in FlashAttention's tests
 
@@ -51,44 +52,34 @@ def measured(case: Case, place: Place, clock: Clock, repeats: int, every: bool =
     return Result(case, chosen, timings, failed, errors.get(OURS))
 
 
-class Recorder(Device):
-    """In the place of a device: launches nothing, and keeps what was to be launched."""
+class Idle(Device):
+    """In the place of a device: launches nothing."""
 
     def __init__(self, device: Device) -> None:
         self.name, self.xp = device.name, device.xp
         self.architecture, self.multiprocessors = device.architecture, device.multiprocessors
-        self.launches: list[tuple[Any, ...]] = []
 
     def launch(
         self, file: str, expression: str, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0
     ) -> None:
-        self.launches.append((file, expression, extent(grid), extent(block), shared))
+        """Nothing."""
 
 
-def launches(work: Work, place: Place, version: str | None) -> list[tuple[Any, ...]]:
-    """What a call of ours launches. ValueError: the version does not take the case."""
-    recorder = Recorder(place.device)
-    call = work.ours(recorder, version, *_copies(work))
-    recorder.launches.clear()  # of what the call needs before, as a gradient needs results
-    with np.errstate(all="ignore"):  # numpy's work on results that nobody has computed
+def chosen_for(work: Work, place: Place, operator: str, version: str | None) -> str:
+    """The version of the operator that a call of ours takes. ValueError: none takes the case."""
+    call = work.ours(Idle(place.device), version, *_copies(work))
+    with choices() as made, np.errstate(all="ignore"):  # of numpy's work on results that nobody has computed
         call()
-    return recorder.launches
+    return next(choice.version.name for choice in made if choice.version.operator == operator)
 
 
 def fitting(case: Case, work: Work, place: Place) -> tuple[str, list[str]]:
-    """The version that the launcher chooses, and all others that take the case, best first. The choice is the launcher's
-    own, which may prefer one where another fits as well; which it was is told by what it launches."""
-    chosen, others = "", []
-    wanted = launches(work, place, None)
-    for version in VERSIONS.get(case.operator, []):
-        try:
-            made = launches(work, place, version.name)
-        except ValueError:
-            continue
-        if made == wanted and not chosen:
-            chosen = version.name
-        else:
-            others.append(version.name)
+    """The version that the launcher chooses, and all others that take the case, best first. ValueError: none does."""
+    chosen, others = chosen_for(work, place, case.operator, None), []
+    for version in VERSIONS[case.operator]:
+        with suppress(ValueError):  # it does not fit
+            if version.name != chosen:
+                others.append(chosen_for(work, place, case.operator, version.name))
     return chosen, others
 
 

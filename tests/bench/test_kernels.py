@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ringleader.bench import kernels
 from ringleader.bench.gpu import convolution, page
-from ringleader.bench.gpu.case import OURS, WHOLE, Case, Result
+from ringleader.bench.gpu.case import NOT_BEGUN, OURS, WHOLE, Case, Result
 from ringleader.bench.gpu.goals import GOALS, NOT_YET, Goal, judged, rate, ratio
 from ringleader.bench.gpu.timing import Timing
 from ringleader.csrc.cuda.versions import VERSIONS
@@ -149,7 +149,8 @@ def test_a_goal_of_one_case(goal, results, repeats, card, reached, word):
     (LEAST, [FAST, a_result(TWO, [1.0], peer=[1.0])], "1.00x (two)", "met"),
     (MEAN, [FAST], "4.00x", "not yet measured (1 of 2 cases)"),
     (MEAN, [FAST, a_result(TWO, [1.0])], "4.00x", "not yet measured (1 of 2 cases)"),  # no peer to compare with
-    (MEAN, [FAST, Result(TWO, failed={WHOLE: "time was over"})], "two failed", "NOT MET"),
+    (MEAN, [FAST, Result(TWO, failed={WHOLE: "no memory"})], "two failed", "NOT MET"),
+    (MEAN, [FAST, Result(TWO, failed={NOT_BEGUN: "no time"})], "4.00x", "not yet measured (1 of 2 cases)"),
     (MEAN, [Result(ONE, failed={OURS: "a"}), Result(TWO, failed={OURS: "b"})], "one and 1 more failed", "NOT MET"),
 ])  # fmt: skip
 def test_a_goal_of_two_cases(goal, results, reached, word):
@@ -294,8 +295,8 @@ def test_a_lost_device_ends_the_measuring_not_the_page(monkeypatch):
     results = list(
         kernels.measure_all([a_case(str(i)) for i in range(4)], Card(1), None, 1, False, lambda: 1.0)
     )
-    assert [bool(result.broken) for result in results] == [False, False, True, True]
-    assert "not begun: the device was lost in rows: 1 (an illegal memory access" in results[2].broken
+    assert [NOT_BEGUN in result.failed for result in results] == [False, False, True, True]
+    assert "the device was lost in rows: 1 (an illegal memory access" in results[2].failed[NOT_BEGUN]
 
 
 def test_when_the_time_is_over_no_case_is_begun(monkeypatch):
@@ -304,10 +305,10 @@ def test_when_the_time_is_over_no_case_is_begun(monkeypatch):
     results = list(
         kernels.measure_all([a_case(str(i)) for i in range(4)], Card(), None, 1, False, lambda: next(left))
     )
-    assert [result.broken for result in results] == [
-        "",
-        "",
-        *["not begun: the time of --minutes was over"] * 2,
+    assert [result.failed.get(NOT_BEGUN) for result in results] == [
+        None,
+        None,
+        *["the time of --minutes was over"] * 2,
     ]
 
 
