@@ -59,6 +59,9 @@ class Idle(Device):
         self.name, self.xp = device.name, device.xp
         self.architecture, self.multiprocessors = device.architecture, device.multiprocessors
 
+    def tensor_maps(self, *tiled: tuple[Any, tuple[int, ...]]) -> Any:
+        """Nothing."""
+
     def launch(
         self, file: str, expression: str, grid: Extent, block: Extent, args: Sequence[Any], shared: int = 0
     ) -> None:

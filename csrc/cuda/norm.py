@@ -172,8 +172,8 @@ def _backward(
             parts = min(PARTS, rows)
             partial_sums = _partial_sums(device, parts, x)
             args = [g, x, *statistics, *partial_sums, *sizes]
-            grid = parts, ceil_div(columns, CLEAR_BLOCK)
-            device.launch(FILE, f"norm_parameters<{dtype}, {flag}>", grid, CLEAR_BLOCK, args)
+            parts_and_columns = parts, ceil_div(columns, CLEAR_BLOCK)
+            device.launch(FILE, f"norm_parameters<{dtype}, {flag}>", parts_and_columns, CLEAR_BLOCK, args)
     return dx, *(_totals(device, partial_sums, x) if parameters else (None, None))
 
 

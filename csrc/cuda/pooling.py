@@ -207,7 +207,7 @@ def max_forward_example(device: Device, draw: Draw, version: str | None, *shape:
 @example("pooling_max_backward", shape="N,H,W,C", default=(2, 9, 7, 16))
 def max_backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
     y, winner = max_forward(device, draw(*shape), **EXAMPLE)
-    return max_backward(device, draw(*y.shape), winner, size=shape[1:3], **EXAMPLE, version=version)
+    return max_backward(device, draw(*y.shape), winner, size=(shape[1], shape[2]), **EXAMPLE, version=version)
 
 
 @example("pooling_average_forward", shape="N,H,W,C", default=(2, 9, 7, 16))
@@ -219,4 +219,4 @@ def average_forward_example(device: Device, draw: Draw, version: str | None, *sh
 def average_backward_example(device: Device, draw: Draw, version: str | None, *shape: int) -> Array:
     y = average_forward(device, draw(*shape), **EXAMPLE)
     options = {**EXAMPLE, "count_include_pad": False, "version": version}
-    return average_backward(device, draw(*y.shape), size=shape[1:3], **options)
+    return average_backward(device, draw(*y.shape), size=(shape[1], shape[2]), **options)

@@ -45,9 +45,9 @@ class EmulatedDevice(Device):
         """See Device."""
         maps = np.zeros(len(tiled), TENSOR_MAP)
         for entry, (array, box) in zip(maps, tiled):
-            extents, strides, box = tile_of(array, box)
+            extents, strides, sides = tile_of(array, box)
             entry["start"], entry["item"] = array.ctypes.data, array.dtype.itemsize
-            entry["extents"], entry["strides"], entry["box"] = extents, strides, box
+            entry["extents"], entry["strides"], entry["box"] = extents, strides, sides
         return maps.view(np.uint8)
 
     def launch(
