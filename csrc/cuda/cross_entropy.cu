@@ -147,9 +147,8 @@ __global__ void __launch_bounds__(BLOCK_OF<THREADS>)
     for (int i = 0; i < part.size; i++) {
       const C below = part[i] - largest;
       const int column = part.column(i);
-      if (column >= there) continue;
-      sum += exp_(below);
-      if (smoothing != C(0)) smoothed += classes.smooth(column) * below;
+      sum += column < there ? exp_(below) : C(0);
+      if (smoothing != C(0) && column < there) smoothed += classes.smooth(column) * below;
     }
     sum = row_sum<THREADS>(sum);
     smoothed = row_sum<THREADS>(smoothed);
