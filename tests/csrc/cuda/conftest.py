@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-from ringleader.csrc.emulate import EmulatedDevice
+from helpers.on_gpu import kernel_device
 
 
 @pytest.fixture(scope="session")
 def device():
-    """Runs kernels on the CPU, fast."""
+    """Runs kernels: the emulator, fast, or the GPU that test_on_gpu.py chose."""
     if shutil.which("g++") is None:
         pytest.skip("the emulator needs g++")
-    return EmulatedDevice()
+    return kernel_device()

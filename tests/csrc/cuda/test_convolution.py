@@ -286,6 +286,7 @@ def test_nan_goes_through_bias_and_relu(device, version):
     assert np.isnan(result).all()
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize(("operator", "dtype", "version"), EVERY)
 def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
     """The same bits whatever the order of threads and blocks, with shared memory full of NaN before."""
@@ -298,6 +299,7 @@ def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
         np.testing.assert_array_equal(run(other, case, operator, *arrays, **options_of(version)), usual)
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize(("operator", "version"), dict.fromkeys((o, v) for o, _, v in EVERY))
 def test_no_races_and_on_tensor_cores_no_bank_conflicts(operator, version):
     """Every access is looked at; the checked device raises at a race, an access out of bounds, or a copy not waited for."""
@@ -338,6 +340,7 @@ def chosen(
     )
 
 
+@pytest.mark.emulator
 def test_which_version_is_chosen():
     assert chosen(90, np.float16, 32, 64, 256) == "mma128"
     assert chosen(90, np.float16, 32, 64, 64) == "mma64"  # half of a larger tile would be idle

@@ -202,6 +202,7 @@ def test_any_strides(device):
     np.testing.assert_allclose(dx, expected[1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_access_out_of_bounds(version):
     checked, case = EmulatedDevice("checked"), CASES["packs"]

@@ -10,11 +10,11 @@ import ml_dtypes  # noqa: F401  numpy's bfloat16
 import numpy as np
 import pytest
 from helpers import recurrent_reference as reference
+from helpers.on_gpu import kernel_device
 from ringleader.csrc.cuda import recurrent
 from ringleader.csrc.cuda.device import ceil_div
 from ringleader.csrc.cuda.recurrent_versions import CELLS, PRODUCTS, SHARED, plan
 from ringleader.csrc.cuda.versions import VERSIONS
-from ringleader.csrc.emulate import EmulatedDevice
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 
@@ -98,7 +98,7 @@ class Case:
 
 def device(**options: Any) -> Any:
     """With 20 multiprocessors persistent versions must keep more than the fewest rows where H = 130."""
-    return EmulatedDevice(**{"multiprocessors": 20, **options})
+    return kernel_device(**{"multiprocessors": 20, **options})
 
 
 def norm(x: Any) -> float:
@@ -180,6 +180,7 @@ def test_low_precision_is_as_good_as_plain(
             assert error <= allowed, f"{name}: error {error:.3g}, plain {norm(plain[name] - exact[name]):.3g}"
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize(
     ("version", "rows"), [(v, r) for (d, v), (_, rs) in PRODUCTS.items() for r in rs if d == "forward"]
 )
@@ -195,6 +196,7 @@ def test_every_number_of_rows_that_a_block_may_keep(cell: str, version: str, row
     assert norm(last[0] - exact) <= 2 * norm(plain - exact) + 1e-12
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize("version", NAMES)
 @pytest.mark.parametrize(
     ("cell", "shape"), [(cell, (3, 18, 37)) for cell in CELLS] + [("rnn_tanh", (2, 140, 5))]
@@ -209,6 +211,7 @@ def test_the_order_of_threads_does_not_matter(cell: str, shape: tuple[int, int, 
                 assert value.tobytes() == expected[name].tobytes(), name
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize(
     ("cell", "version"), [*[("lstm", name) for name in NAMES], ("gru", "persistent_mma")]
 )
@@ -285,6 +288,7 @@ def test_what_is_too_large_has_no_plan() -> None:
     assert plan("forward", "persistent_mma", shape_of("lstm", 1024, 2, 132, 90, n=4096)) is None  # sequences
 
 
+@pytest.mark.emulator
 def test_a_persistent_version_that_does_not_fit_is_refused_and_the_clear_one_taken() -> None:
     small = device(multiprocessors=1)
     case = Case("lstm", 2, 2, 40, np.float64)
