@@ -201,6 +201,7 @@ void check_cell(Cell& cell, const Stamp& now, Access access, const Target& targe
 }
 
 Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t place) {
+  checker->accesses++;
   const Target target = find(address, bytes);
   if (target.memory == nullptr && !is_private(address, bytes)) out_of_bounds(address, bytes, access, place);
   return target;
@@ -209,7 +210,6 @@ Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t pl
 }  // namespace
 
 void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
-  checker->accesses++;
   const Target target = checked_target(address, bytes, access, place);
   if (target.memory == nullptr) return;
   Thread& thread = *current();
@@ -221,8 +221,7 @@ void look(uint64_t address, size_t bytes, Access access, uint32_t place) {
     if (access == Access::atomic && state.clock.fenced(thread.linear)) state.clock.release(word, thread.block->linear);
   }
   const Stamp now = stamp_now(place, atomic);
-  const auto check = [&](Cell& cell, uint64_t offset) { check_cell(cell, now, access, target, offset); };
-  for_cells(target, address, bytes, check);
+  for_cells(target, address, bytes, [&](Cell& cell, uint64_t offset) { check_cell(cell, now, access, target, offset); });
   if (!target.shared && access == Access::write) state.clock.wrote_global(thread.linear);
   if (!atomic) {
     state.requests.add(place, target.shared, thread.linear / 32, thread.view.lane, address - target.memory->origin,
