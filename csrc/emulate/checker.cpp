@@ -200,6 +200,7 @@ void check_cell(Cell& cell, const Stamp& now, Access access, const Target& targe
 }
 
 Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t place) {
+  checker->accesses++;
   const Target target = find(address, bytes);
   if (target.memory == nullptr && !is_private(address, bytes)) out_of_bounds(address, bytes, access, place);
   return target;
@@ -210,7 +211,6 @@ Target checked_target(uint64_t address, size_t bytes, Access access, uint32_t pl
 void look(uint64_t address, size_t bytes, Access given, uint32_t place) {
   const bool by_unit = given == Access::unit_read || given == Access::unit_write;  // no request of a warp
   const Access access = given == Access::unit_read ? Access::read : given == Access::unit_write ? Access::write : given;
-  checker->accesses++;
   const Target target = checked_target(address, bytes, access, place);
   if (target.memory == nullptr) return;
   Thread& thread = *current();
