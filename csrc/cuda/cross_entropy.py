@@ -130,7 +130,7 @@ def _launch(
         device.launch(FILE, f"{operator}{suffix}<{dtype}>", rows, block, [*before, np.int32(columns), *after])
 
 
-@example("cross_entropy_forward", shape="ROWS,COLUMNS", default=(5, 300))
+@example("cross_entropy_forward", shape="ROWS,COLUMNS", default=(5, 304))
 def forward_example(
     device: Device, draw: Draw, version: str | None, rows: int, columns: int
 ) -> tuple[Array, ...]:
@@ -138,7 +138,7 @@ def forward_example(
     return cross_entropy(device, draw(rows, columns), target, label_smoothing=0.1, version=version)
 
 
-@example("cross_entropy_backward", shape="ROWS,COLUMNS", default=(5, 300))
+@example("cross_entropy_backward", shape="ROWS,COLUMNS", default=(5, 304))
 def backward_example(device: Device, draw: Draw, version: str | None, rows: int, columns: int) -> Array:
     x, target = draw(rows, columns), draw.integers(0, columns, rows, dtype=np.int64)
     losses, statistics = cross_entropy(device, x, target)

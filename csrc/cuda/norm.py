@@ -207,14 +207,14 @@ def _totals(device: Device, partial_sums: list[Array], x: Array) -> tuple[Array,
     return totals
 
 
-@example("norm_forward", shape="ROWS,COLUMNS", default=(5, 300))
+@example("norm_forward", shape="ROWS,COLUMNS", default=(5, 304))
 def forward_example(
     device: Device, draw: Draw, version: str | None, rows: int, columns: int
 ) -> tuple[Array, ...]:
     return layer_norm(device, draw(rows, columns), draw(columns), draw(columns), version=version)
 
 
-@example("norm_backward", shape="ROWS,COLUMNS", default=(5, 300))
+@example("norm_backward", shape="ROWS,COLUMNS", default=(5, 304))
 def backward_example(
     device: Device, draw: Draw, version: str | None, rows: int, columns: int
 ) -> tuple[Any, ...]:

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(BLOCK_OF<THREADS>)
     for (int i = 0; i < part.size; i++) {
       part[i] -= largest;
       const C power = exp_(part[i]);
-      if (part.column(i) < there) sum += power;  // padding counts nothing, not even a NaN
+      sum += power;  // padding adds 0, or NaN to a row that is NaN anyway
       if (!LOG) part[i] = power;
     }
     sum = row_sum<THREADS>(sum);

@@ -100,12 +100,12 @@ def _launch(
         device.launch(FILE, f"{operator}{suffix}<{dtype}, {flag}>", rows, block, [*arrays, np.int32(columns)])
 
 
-@example("softmax_forward", shape="ROWS,COLUMNS", default=(5, 300))
+@example("softmax_forward", shape="ROWS,COLUMNS", default=(5, 304))
 def forward_example(device: Device, draw: Draw, version: str | None, rows: int, columns: int) -> Array:
     return softmax(device, draw(rows, columns), version=version)
 
 
-@example("softmax_backward", shape="ROWS,COLUMNS", default=(5, 300))
+@example("softmax_backward", shape="ROWS,COLUMNS", default=(5, 304))
 def backward_example(device: Device, draw: Draw, version: str | None, rows: int, columns: int) -> Array:
     y = softmax(device, draw(rows, columns))
     return softmax_backward(device, draw(rows, columns), y, version=version)
