@@ -113,8 +113,9 @@ __global__ void __launch_bounds__(THREADS)
 
 constexpr int RESULTS = 8;
 
+// Where no number of blocks is said, ptxas saves registers for sm_75 and spills.
 template <typename T, int PASS>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 2)
     convolution_direct(const T* source, const T* weight, const T* bias, T* result, int activation,
                        GEOMETRY_PARAMETERS) {
   const Geometry g = GEOMETRY;

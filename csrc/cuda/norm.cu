@@ -118,8 +118,9 @@ __global__ void __launch_bounds__(32 * SUM_WARPS) norm_total(const Compute<T>* p
 // --- registers: the row is read once and stays in registers --------------------------------------------------------------
 // Not yet measured.
 
+// Where no number of blocks is said, ptxas saves registers for sm_75 and spills.
 template <typename T, int THREADS, int PACKS, bool CENTRED>
-__global__ void __launch_bounds__(BLOCK_OF<THREADS>)
+__global__ void __launch_bounds__(BLOCK_OF<THREADS>, 1)
     norm_forward_registers(const T* x, const T* weight, const T* bias, T* y, Compute<T>* mean, Compute<T>* r,
                            long long rows, int columns, Compute<T> eps) {
   using C = Compute<T>;

@@ -136,8 +136,10 @@ __global__ void __launch_bounds__(ELEMENTS_BLOCK)
       });
 }
 
+// Where no number of blocks is said, ptxas saves registers for sm_100 and spills.
 template <typename T>
-__global__ void __launch_bounds__(ELEMENTS_BLOCK) divide_packs(T* out, const T* sum, long long count, Compute<T> divisor) {
+__global__ void __launch_bounds__(ELEMENTS_BLOCK, 4)
+    divide_packs(T* out, const T* sum, long long count, Compute<T> divisor) {
   const auto result = [&](T value) { return from_compute<T>(to_compute(value) / divisor); };
   walk_elements<Pack<T>::size>(
       count, elements_before_pack(out, count), [&](long long i) { out[i] = result(sum[i]); },
