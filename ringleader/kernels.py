@@ -87,7 +87,8 @@ def add_commands(commands: Any) -> dict[str, Any]:
         made[f"kernels {name}"] = action = actions.add_parser(
             name, help=about.split(". ")[0].rstrip("."), description=about, allow_abbrev=False
         )
-        forms = action.add_mutually_exclusive_group()
+        # an empty group is an error when argparse prints the usage
+        forms = action.add_mutually_exclusive_group() if set(FORMS) & set(options) else action
         for option in options:
             flags, settings = OPTIONS[option]
             (forms if option in FORMS else action).add_argument(*flags, **settings)

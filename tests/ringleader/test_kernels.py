@@ -96,6 +96,14 @@ def refused(capsys, line):
     return capsys.readouterr().err
 
 
+@pytest.mark.parametrize("action", ["list", "compile", "emulate", "check", "profile"])
+def test_help(capsys, action):
+    with pytest.raises(SystemExit) as ended:
+        main(["kernels", action, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: ringleader kernels {action}" in capsys.readouterr().out
+
+
 def test_all_operators_are_listed(capsys):
     listed = json.loads(run(capsys, "list --json"))
     assert [(row["operator"], row["version"]) for row in listed] == [
