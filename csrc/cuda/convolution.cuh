@@ -221,3 +221,19 @@ __device__ Product make_product(const Geometry& g, int part) {
   product.filter_h = g.w_r, product.filter_w = g.w_s;
   return product;
 }
+
+// ---- Counting -------------------------------------------------------------------------------------------------------
+
+// A number of three digits c + LIMIT_C (b + LIMIT_B a) that is only ever added to.
+struct Clock {
+  int a, b, c;
+
+  __device__ Clock(int value, int limit_b, int limit_c)
+      : a(value / limit_c / limit_b), b(value / limit_c % limit_b), c(value % limit_c) {}
+
+  __device__ void advance(const Clock& by, int limit_b, int limit_c) {
+    c += by.c, b += by.b, a += by.a;
+    if (c >= limit_c) c -= limit_c, ++b;
+    if (b >= limit_b) b -= limit_b, ++a;
+  }
+};

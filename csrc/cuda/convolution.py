@@ -1,4 +1,4 @@
-"""Launches convolution.cu, convolution_tiled.cu and convolution_mma.cu.
+"""Launches convolution.cu, convolution_tiled.cu, convolution_mma.cu and convolution_wgmma.cu.
 
 Between an image x (N, C, H, W) and a grid y (N, O, P, Q) of the windows on it stands a filter (O, C / groups, R, S).
 With layout="NHWC" they are (N, H, W, C), (N, P, Q, O) and (O, R, S, C / groups). One axis (C, L) is H = 1.
@@ -16,15 +16,14 @@ import numpy as np
 from ringleader.csrc.cuda.convolution_geometry import Geometry
 from ringleader.csrc.cuda.convolution_versions import (
     DIRECT_RESULTS,
-    MMA_THREADS,
     PASSES,
     THREADS,
     TILE_M,
     TILE_N,
     choose_version,
     direct_shared,
-    mma_shared,
-    mma_size,
+    on_tensor_cores,
+    tiles_of,
     weight_splits,
     weight_tile,
 )
@@ -123,7 +122,7 @@ def backward_weight(
         "parts": groups,
     }
     chosen = choose_version(device, operator, x.dtype, shape, version, allow_tf32)
-    mma = chosen.startswith(("mma", "tf32"))
+    mma = on_tensor_cores(chosen)
     dw = empty(device, filters, x.dtype, "NHWC" if mma else layout)
     if dw.size == 0:
         return restore(dw, layout)
@@ -199,7 +198,7 @@ def _product(
     sizes = {"channels": geometry.filter[1], "features": geometry.filter[0] // groups, "rows": rows,
              "columns": columns, "taps": taps, "parts": parts}  # fmt: skip
     chosen = choose_version(device, operator, source.dtype, sizes, version, allow_tf32)
-    mma = chosen.startswith(("mma", "tf32"))
+    mma = on_tensor_cores(chosen)
     if mma:
         source, weight = channels_last(device, source), channels_last(device, weight)
     result = empty(device, shape, source.dtype, "NHWC" if mma else layout)
@@ -247,14 +246,10 @@ def _launch_product(
         grid = (ceil_div(rows, TILE_M), ceil_div(columns, TILE_N), parts)
         device.launch("convolution_tiled.cu", f"convolution_tiled<{t}, {of}>", grid, THREADS, arguments)
     else:
-        size = mma_size(chosen)
-        grid, expression = (
-            (ceil_div(rows, size), ceil_div(columns, size), parts),
-            f"convolution_mma<{t}, {of}, {size}>",
-        )
-        device.launch(
-            "convolution_mma.cu", expression, grid, MMA_THREADS[size], arguments, shared=mma_shared(size)
-        )
+        tiles = tiles_of(chosen)
+        grid = (ceil_div(rows, tiles.size), ceil_div(columns, tiles.size), parts)
+        expression = f"{tiles.kernel}<{t}, {of}{tiles.last}>"
+        device.launch(tiles.file, expression, grid, tiles.threads, arguments, shared=tiles.shared)
 
 
 def _launch_weight(
@@ -263,9 +258,9 @@ def _launch_weight(
     if chosen == "tiled":
         device.launch("convolution_tiled.cu", f"convolution_tiled_weight<{t}>", grid, THREADS, arguments)
         return
-    size = mma_size(chosen)
-    expression, shared = f"convolution_mma_weight<{t}, {size}>", mma_shared(size)
-    device.launch("convolution_mma.cu", expression, grid, MMA_THREADS[size], arguments, shared=shared)
+    tiles = tiles_of(chosen)
+    expression = f"{tiles.kernel}_weight<{t}{tiles.last}>"
+    device.launch(tiles.file, expression, grid, tiles.threads, arguments, shared=tiles.shared)
 
 
 # ---- Examples: random images, padded by half of the kernel ---------------------------------------------------------------

@@ -15,20 +15,6 @@
 template <typename T, int PASS, int SIZE>
 constexpr int BLOCKS = SIZE == 64 ? 4 : PASS != FORWARD && sizeof(T) == 4 ? 1 : 2;
 
-// A number of three digits c + LIMIT_C (b + LIMIT_B a) that is only ever added to.
-struct Clock {
-  int a, b, c;
-
-  __device__ Clock(int value, int limit_b, int limit_c)
-      : a(value / limit_c / limit_b), b(value / limit_c % limit_b), c(value % limit_c) {}
-
-  __device__ void advance(const Clock& by, int limit_b, int limit_c) {
-    c += by.c, b += by.b, a += by.a;
-    if (c >= limit_c) c -= limit_c, ++b;
-    if (b >= limit_b) b -= limit_b, ++a;
-  }
-};
-
 // ---- Forward and backward-data --------------------------------------------------------------------------------------
 //
 // result = activation(bias + U(source) filter). Grid: (rows / SIZE, channels / SIZE, groups and phases).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ THREADS, TILE_M, TILE_N, TILE_K = 256, 128, 64, 16  # of convolution.cu and conv
 DIRECT_RESULTS, DIRECT_SHARED = 8, 48 * 1024  # channels a thread; bytes of shared memory at most
 MMA_STAGES, MMA_STEP_BYTES = 3, 64  # of convolution_tiles.cuh
 MMA_THREADS = {128: 256, 64: 128}  # by the size of a tile
+WGMMA_SIZE, WGMMA_THREADS, WGMMA_STAGES, WGMMA_STEP_BYTES = 128, 256, 4, 128  # of convolution_wgmma.cu
 
 
 Shape: TypeAlias = Mapping[str, int]
@@ -71,6 +73,7 @@ HALVES, SINGLE = ("float16", "bfloat16"), ("float32",)
 
 for _operator in (*PASSES, "convolution_backward_weight"):
     versions(
+        Version(_operator, "wgmma", least=90, only="90a", dtypes=HALVES, fits=_mma(WGMMA_SIZE, _operator)),
         Version(_operator, "mma128", least=80, dtypes=HALVES, fits=_mma(128, _operator)),
         Version(_operator, "mma64", least=80, dtypes=HALVES, fits=_mma(64, _operator)),
         Version(_operator, "tf32_128", least=80, dtypes=SINGLE, fits=_tf32(128, _operator)),
@@ -102,6 +105,17 @@ for _dtype in ALL:
         Instance("convolution_tiled.cu", f"convolution_tiled_weight<{_t}>", production=_production),
         Instance("convolution_tiled.cu", f"convolution_sum_splits<{_t}>", production=_production),
     )
+    if _dtype in HALVES:
+        instances(
+            *(
+                Instance("convolution_wgmma.cu", expression, least=90, only="90a")
+                for expression in (
+                    f"convolution_wgmma<{_t}, FORWARD>",
+                    f"convolution_wgmma<{_t}, BACKWARD_DATA>",
+                    f"convolution_wgmma_weight<{_t}>",
+                )
+            )
+        )
     for _size in MMA_THREADS if _production else ():
         instances(
             Instance("convolution_mma.cu", f"convolution_mma<{_t}, FORWARD, {_size}>", least=80),
@@ -127,20 +141,50 @@ def choose_version(
     return choose(operator, device.architecture, dtype, version, **shape, **more).name
 
 
-def mma_size(version: str) -> int:
-    return 128 if version.endswith("128") else 64
+def on_tensor_cores(version: str) -> bool:
+    return version.startswith(("wgmma", "mma", "tf32"))
 
 
-def mma_shared(size: int) -> int:
-    """Bytes: a tile of each matrix in each stage."""
-    return MMA_STAGES * 2 * size * MMA_STEP_BYTES
+@dataclass(frozen=True)
+class Tiles:
+    """How a version on tensor cores is launched: file, kernel and its last template argument, if it has one; size of a
+    tile of the result; threads and bytes of shared memory: a tile of each matrix in each stage; bytes of a step's rows."""
+
+    file: str
+    kernel: str
+    last: str
+    size: int
+    threads: int
+    shared: int
+    step_bytes: int
+
+
+def tiles_of(version: str) -> Tiles:
+    """Of one on tensor cores."""
+    if version == "wgmma":
+        shared = WGMMA_STAGES * 2 * WGMMA_SIZE * WGMMA_STEP_BYTES
+        return Tiles(
+            "convolution_wgmma.cu",
+            "convolution_wgmma",
+            "",
+            WGMMA_SIZE,
+            WGMMA_THREADS,
+            shared,
+            WGMMA_STEP_BYTES,
+        )
+    size = 128 if version.endswith("128") else 64
+    shared = MMA_STAGES * 2 * size * MMA_STEP_BYTES
+    return Tiles(
+        "convolution_mma.cu", "convolution_mma", f", {size}", size, MMA_THREADS[size], shared, MMA_STEP_BYTES
+    )
 
 
 def weight_tile(version: str, itemsize: int) -> tuple[int, int, int]:
     """Rows and columns of the result in a tile, and pixels in a step."""
     if version == "tiled":
         return TILE_M, TILE_N, TILE_K
-    return mma_size(version), mma_size(version), MMA_STEP_BYTES // itemsize
+    tiles = tiles_of(version)
+    return tiles.size, tiles.size, tiles.step_bytes // itemsize
 
 
 def weight_splits(device: Device, tiles: int, pixels: int, step: int) -> tuple[int, int]:

@@ -17,6 +17,9 @@ struct alignas(64) TensorMap {
   unsigned char bits[128];
 };
 
+// After this thread wrote shared memory itself, or by cp.async, that wgmma reads: before the barrier between the two.
+__device__ __forceinline__ void async_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 // --- Barriers in shared memory, that threads and copies arrive at ---------------------------------------------------------
 
 __device__ __forceinline__ uint32_t shared_address(const void* shared) {
@@ -30,7 +33,7 @@ __device__ __forceinline__ void mbarrier_init(uint64_t* barrier, unsigned arriva
 }
 __device__ __forceinline__ void mbarrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  async_fence();
 }
 
 __device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier) {
@@ -138,45 +141,47 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(const void* at, unsigned sl
 
 // a: row 16 warp + lane / 4 and the row 8 below of the warpgroup's 64 are this lane's, as in mma_m16n8k16; d likewise, 8
 // columns after 8: d[4 c + i] is d[i] there of columns 8 c to 8 c + 7. b: (N, 16), rows along k; with TRANSPOSED_B (16, N).
-// add: to d; otherwise d is the product.
-template <typename T, bool TRANSPOSED_B, int N>
+// a in shared memory: (64, 16), rows along k; with TRANSPOSED_A (16, 64). add: to d; otherwise d is the product.
+template <typename T, bool TRANSPOSED_B, bool TRANSPOSED_A = false, int N>
 __device__ __forceinline__ void wgmma(float (&d)[N], uint64_t a, uint64_t b, bool add);
 template <typename T, bool TRANSPOSED_B, int N>
 __device__ __forceinline__ void wgmma(float (&d)[N], const uint32_t (&a)[4], uint64_t b, bool add);
 
-#define RINGLEADER_WGMMA(T, type, n, transposed, n0, n1, n2, n3, n4, n5, n6)                                      \
+#define RINGLEADER_WGMMA_SHARED(T, type, n, transposed_b, transposed_a, n0, n1, n2, n3, n4, ...)                       \
   template <>                                                                                                      \
-  __device__ __forceinline__ void wgmma<T, transposed>(float (&d)[n / 2], uint64_t a, uint64_t b, bool add) {      \
+  __device__ __forceinline__ void wgmma<T, transposed_b, transposed_a>(float (&d)[n / 2], uint64_t a, uint64_t b,  \
+                                                                       bool add) {                                 \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " n2 ", 0;\n"                                               \
                  "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " " RINGLEADER_NAMES_##n ", "     \
-                 n0 ", " n1 ", add, 1, 1, 0, " n3 ";\n}"                                                           \
+                 n0 ", " n1 ", add, 1, 1, " n4 ", " n3 ";\n}"                                                      \
                  : RINGLEADER_REGISTERS_##n                                                                        \
-                 : "l"(a), "l"(b), "r"(int(add)), "n"(int(transposed)));                                           \
-  }                                                                                                                \
+                 : "l"(a), "l"(b), "r"(int(add)), "n"(int(transposed_b)), "n"(int(transposed_a)));                 \
+  }
+#define RINGLEADER_WGMMA_REGISTERS(T, type, n, transposed_b, n0, n1, n2, n3, n4, n5, n6)                           \
   template <>                                                                                                      \
-  __device__ __forceinline__ void wgmma<T, transposed>(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,      \
-                                                       bool add) {                                                 \
+  __device__ __forceinline__ void wgmma<T, transposed_b>(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,    \
+                                                         bool add) {                                               \
     asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " n5 ", 0;\n"                                               \
                  "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " " RINGLEADER_NAMES_##n ", {"    \
                  n0 ", " n1 ", " n2 ", " n3 "}, " n4 ", add, 1, 1, " n6 ";\n}"                                     \
                  : RINGLEADER_REGISTERS_##n                                                                        \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(add)), "n"(int(transposed)));       \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(add)), "n"(int(transposed_b)));     \
   }
-#define RINGLEADER_WGMMA_64(T, type, transposed) \
-  RINGLEADER_WGMMA(T, type, 64, transposed, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
-#define RINGLEADER_WGMMA_128(T, type, transposed) \
-  RINGLEADER_WGMMA(T, type, 128, transposed, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
-RINGLEADER_WGMMA_64(__half, "f16", false)
-RINGLEADER_WGMMA_64(__half, "f16", true)
-RINGLEADER_WGMMA_64(__nv_bfloat16, "bf16", false)
-RINGLEADER_WGMMA_64(__nv_bfloat16, "bf16", true)
-RINGLEADER_WGMMA_128(__half, "f16", false)
-RINGLEADER_WGMMA_128(__half, "f16", true)
-RINGLEADER_WGMMA_128(__nv_bfloat16, "bf16", false)
-RINGLEADER_WGMMA_128(__nv_bfloat16, "bf16", true)
+#define RINGLEADER_WGMMA(T, type, n, transposed_b, ...)                             \
+  RINGLEADER_WGMMA_SHARED(T, type, n, transposed_b, false, __VA_ARGS__)             \
+  RINGLEADER_WGMMA_SHARED(T, type, n, transposed_b, true, __VA_ARGS__)              \
+  RINGLEADER_WGMMA_REGISTERS(T, type, n, transposed_b, __VA_ARGS__)
+#define RINGLEADER_WGMMA_TYPE(T, type)                                                              \
+  RINGLEADER_WGMMA(T, type, 64, false, "%32", "%33", "%34", "%35", "%36", "%37", "%38")             \
+  RINGLEADER_WGMMA(T, type, 64, true, "%32", "%33", "%34", "%35", "%36", "%37", "%38")              \
+  RINGLEADER_WGMMA(T, type, 128, false, "%64", "%65", "%66", "%67", "%68", "%69", "%70")            \
+  RINGLEADER_WGMMA(T, type, 128, true, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+RINGLEADER_WGMMA_TYPE(__half, "f16")
+RINGLEADER_WGMMA_TYPE(__nv_bfloat16, "bf16")
+#undef RINGLEADER_WGMMA_TYPE
+#undef RINGLEADER_WGMMA_SHARED
+#undef RINGLEADER_WGMMA_REGISTERS
 #undef RINGLEADER_WGMMA
-#undef RINGLEADER_WGMMA_64
-#undef RINGLEADER_WGMMA_128
 #undef RINGLEADER_NAMES_64
 #undef RINGLEADER_NAMES_128
 #undef RINGLEADER_REGISTERS_64

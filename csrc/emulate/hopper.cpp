@@ -182,7 +182,7 @@ void multiply(Warp& warp, size_t index) {
       b[k][column] = number(first.factor, dynamic() + b_place.of(first.transposed_b, column, k));
     }
     for (unsigned row = 0; row < 16 && !first.from_registers; row++) {
-      a[row][k] = number(first.factor, dynamic() + a_place.along_k(warp_row(warp.lanes[0]) + row, k));
+      a[row][k] = number(first.factor, dynamic() + a_place.of(first.transposed_a, warp_row(warp.lanes[0]) + row, k));
     }
   }
   for (unsigned lane = 0; lane < 32 && first.from_registers; lane++) {
@@ -233,7 +233,11 @@ void touch_factors(const PendingProduct& product) {
   const Thread& self = *current();
   const auto look = [&](uint32_t at) { touch(dynamic() + at, 16, Access::unit_read, product.site); };
   const Place a(product.a_place), b(product.b_place);
-  if (!product.from_registers) look(a.along_k(warp_row(self) + lane() / 2, lane() % 2 * 8));
+  if (product.transposed_a) {
+    look(a.across_k(warp_row(self) + lane() / 16 * 8, lane() % 16));
+  } else if (!product.from_registers) {
+    look(a.along_k(warp_row(self) + lane() / 2, lane() % 2 * 8));
+  }
   for (unsigned piece = lane(); piece < 2 * product.columns; piece += 32) {
     look(product.transposed_b ? b.across_k(piece / 16 * 8, piece % 16) : b.along_k(piece / 2, piece % 2 * 8));
   }
@@ -248,7 +252,7 @@ void wgmma(const WarpgroupProduct& given, Site site) {
   Thread* self = current();
   if (self->block->threads.size() % 128 != 0) fail("divergent warp", site, "wgmma in a block of no whole warpgroups");
   PendingProduct product{given.d, given.columns, given.a != nullptr, {}, given.a_place, given.b_place,
-                         given.transposed_b, given.add, given.factor, self->product_groups, site};
+                         given.transposed_a, given.transposed_b, given.add, given.factor, self->product_groups, site};
   if (given.a != nullptr) memcpy(product.a, given.a, sizeof product.a);
   touch_factors(product);
   const size_t size = given.columns / 2;

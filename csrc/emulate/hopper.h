@@ -9,6 +9,7 @@
 inline void mbarrier_init(uint64_t* barrier, unsigned arrivals, RINGLEADER_SITE) {
   emulate::mbarrier_init(barrier, arrivals, site);
 }
+inline void async_fence() {}
 inline void mbarrier_init_fence() {}
 inline void mbarrier_arrive(uint64_t* barrier, RINGLEADER_SITE) { emulate::mbarrier_arrive(barrier, 0, site); }
 inline void mbarrier_arrive_expect(uint64_t* barrier, unsigned bytes, RINGLEADER_SITE) {
@@ -42,12 +43,12 @@ inline uint64_t wgmma_descriptor(const void* at, unsigned slab_bytes = 16) {
   return uint64_t((emulate::shared_address(at) & 0x3ffff) >> 4) | uint64_t(slab_bytes >> 4) << 16 |
          uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
 }
-template <typename T, bool TRANSPOSED_B, int N>
+template <typename T, bool TRANSPOSED_B, bool TRANSPOSED_A = false, int N>
 inline void wgmma(float (&d)[N], uint64_t a, uint64_t b, bool add, RINGLEADER_SITE) {
-  emulate::wgmma({d, 2 * N, nullptr, a, b, TRANSPOSED_B, add, emulate::FactorOf<T>::value}, site);
+  emulate::wgmma({d, 2 * N, nullptr, a, b, TRANSPOSED_A, TRANSPOSED_B, add, emulate::FactorOf<T>::value}, site);
 }
 template <typename T, bool TRANSPOSED_B, int N>
 inline void wgmma(float (&d)[N], const uint32_t (&a)[4], uint64_t b, bool add, RINGLEADER_SITE) {
-  emulate::wgmma({d, 2 * N, a, 0, b, TRANSPOSED_B, add, emulate::FactorOf<T>::value}, site);
+  emulate::wgmma({d, 2 * N, a, 0, b, false, TRANSPOSED_B, add, emulate::FactorOf<T>::value}, site);
 }
 #undef RINGLEADER_SITE

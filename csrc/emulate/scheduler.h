@@ -42,7 +42,7 @@ struct PendingProduct {  // of wgmma, put off until its wait
   bool from_registers;
   uint32_t a[4];
   uint64_t a_place, b_place;
-  bool transposed_b, add;
+  bool transposed_a, transposed_b, add;
   Factor factor;
   unsigned group;
   Site site;

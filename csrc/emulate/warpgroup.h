@@ -30,7 +30,7 @@ struct WarpgroupProduct {
   unsigned columns;
   const uint32_t* a;
   uint64_t a_place, b_place;
-  bool transposed_b, add;
+  bool transposed_a, transposed_b, add;
   Factor factor;
 };
 void wgmma(const WarpgroupProduct& product, Site site);

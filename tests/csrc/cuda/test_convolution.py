@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.on_gpu import kernel_device
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ringleader.csrc.cuda import convolution, convolution_versions
@@ -79,6 +80,8 @@ def reference(case, x, weight, dy):
 
 def run(device, case, operator, x, weight, dy, layout="NCHW", **more):
     """One of y, dx, dw, as (N, C, H, W) or (O, C / groups, R, S) whatever the layout."""
+    if more.get("version") == "wgmma":
+        device = on_hopper(device)
     last = layout == "NHWC"
     x, weight, dy = (
         (np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if last else array) for array in (x, weight, dy)
@@ -91,6 +94,14 @@ def run(device, case, operator, x, weight, dy, layout="NCHW", **more):
     else:
         result = convolution.backward_weight(device, x, dy, kernel=case.kernel, **more)
     return result.transpose(0, 3, 1, 2) if last else result
+
+
+def on_hopper(device):
+    """The device, if it can be, else another that takes kernels for Hopper."""
+    hopper = device if device.architecture == 90 else kernel_device(architecture=90)
+    if hopper.architecture != 90:
+        pytest.skip("wgmma is for Hopper")
+    return hopper
 
 
 def whole_numbers(seed, dtype):
@@ -109,7 +120,7 @@ def options_of(version):
 
 
 EVERY = [(o, d, v) for o in OPERATORS for d in DTYPES for v in versions(o, d)]
-TENSOR_CORES = [(o, d, v) for o, d, v in EVERY if v.startswith(("mma", "tf32"))]
+TENSOR_CORES = [(o, d, v) for o, d, v in EVERY if v.startswith(("wgmma", "mma", "tf32"))]
 ANY_SHAPE = [(o, d, v) for o, d, v in EVERY if (o, d, v) not in TENSOR_CORES]
 
 CASES = {
@@ -295,7 +306,7 @@ def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
     arrays = tuple(array.astype(DTYPES[dtype]) for array in arrays)
     usual = run(device, case, operator, *arrays, **options_of(version))
     for seed in range(2):
-        other = EmulatedDevice("scrambled", seed)
+        other = EmulatedDevice("scrambled", seed, architecture=90)
         np.testing.assert_array_equal(run(other, case, operator, *arrays, **options_of(version)), usual)
 
 
@@ -303,15 +314,15 @@ def test_the_order_of_threads_does_not_matter(device, operator, dtype, version):
 @pytest.mark.parametrize(("operator", "version"), dict.fromkeys((o, v) for o, _, v in EVERY))
 def test_no_races_and_on_tensor_cores_no_bank_conflicts(operator, version):
     """Every access is looked at; the checked device raises at a race, an access out of bounds, or a copy not waited for."""
-    checked, case = EmulatedDevice("checked"), ALIGNED["groups"]
-    dtype = np.float16 if version.startswith("mma") else np.float32
+    checked, case = EmulatedDevice("checked", architecture=90), ALIGNED["groups"]
+    dtype = np.float16 if version.startswith(("wgmma", "mma")) else np.float32
     arrays = case.arrays(whole_numbers(9, dtype))
     result = run(checked, case, operator, *arrays, layout="NHWC", **options_of(version))
     expected = reference(case, *arrays)[OPERATORS.index(operator)]
     np.testing.assert_array_equal(result, expected)
     assert checked.reports
     assert all(checked.reports)
-    if version.startswith(("mma", "tf32")):
+    if version.startswith(("wgmma", "mma", "tf32")):
         shared = [each for each in checked.reports[0].requests if each.space == "shared"]
         assert shared
         assert all(each.cost == each.ideal for each in shared), checked.reports[0]
@@ -342,7 +353,8 @@ def chosen(
 
 @pytest.mark.emulator
 def test_which_version_is_chosen():
-    assert chosen(90, np.float16, 32, 64, 256) == "mma128"
+    assert chosen(90, np.float16, 32, 64, 256) == "wgmma"
+    assert chosen(80, np.float16, 32, 64, 256) == "mma128"
     assert chosen(90, np.float16, 32, 64, 64) == "mma64"  # half of a larger tile would be idle
     assert chosen(90, np.float16, 1, 64, 256) == "mma64"  # too few large ones for 132 multiprocessors
     assert chosen(75, np.float16, 32, 64, 256) == "tiled"
@@ -377,7 +389,7 @@ BAD = [
     ({"bias": np.zeros(2)}, TypeError, "bias is float64"),
     ({"activation": "gelu"}, ValueError, "activation must be none or relu, not 'gelu'"),
     ({"layout": "CHWN"}, ValueError, "layout must be NCHW or NHWC, not 'CHWN'"),
-    ({"version": "fast"}, ValueError, "has no version 'fast'; it has: mma128, mma64, tf32_128"),
+    ({"version": "fast"}, ValueError, "has no version 'fast'; it has: wgmma, mma128, mma64, tf32_128"),
     ({"version": "mma64"}, ValueError, "mma64 takes float16, bfloat16, not float32"),
     ({"version": "tf32_64"}, ValueError, "tf32_64 does not take .*allow_tf32 False"),
     (
