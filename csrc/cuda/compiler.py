@@ -88,8 +88,13 @@ def _compile(texts: dict[str, str], expressions: Sequence[str], architecture: st
     )
     by_name = dict(_resources(made.log))
     resources = {expression: by_name[made.names[expression]] for expression in expressions}
-    warnings = [line for line in made.log.splitlines() if line.strip(" \0") and not line.startswith("ptxas")]
+    warnings = [line for line in made.log.splitlines() if line.strip(" \0") and not _is_usual(line)]
     return Cubin(made.cubin, made.names, resources, "\n".join(warnings))
+
+
+def _is_usual(line: str) -> bool:
+    """Is it what ptxas says of every kernel? Its messages with a number are not: of wgmma that it has wait, for instance."""
+    return line.startswith("ptxas") and " : (C" not in line
 
 
 def _resources(log: str) -> Iterator[tuple[str, Resources]]:

@@ -101,6 +101,25 @@ def test_subnormal_floats_count_as_zero(file):
     assert "--ftz=true" in compiler.OPTIONS
 
 
+def test_wgmma_that_the_compiler_has_wait_is_a_warning(tmp_path, monkeypatch):
+    """Sums that are read before their wait."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "early.cu"
+    file.write_text("""
+#include "hopper.cuh"
+__global__ void early(float* out, unsigned long long a) {
+  float d[32] = {};
+  wgmma_fence();
+  wgmma<__half, false>(d, a, a, true);
+  wgmma_commit();
+  out[threadIdx.x] = d[0];
+  wgmma_wait<0>();
+  for (int i = 0; i < 32; i++) out[threadIdx.x * 32 + i] += d[i];
+}
+""")
+    assert "wgmma.wait_group is injected" in compile_kernels(file, ["early"], "90a").warnings
+
+
 def test_warnings_are_kept(file):
     file.write_text("__global__ void idle(int* x) { int unused; }")
     for _ in range(2):  # compiled, and from the cache

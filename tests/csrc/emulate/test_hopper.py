@@ -56,7 +56,7 @@ def test_arrays_that_the_copy_engine_does_not_take(array, box):
 
 
 @modes
-@pytest.mark.parametrize("source", ["shared", "registers"])
+@pytest.mark.parametrize("source", ["shared", "shared, turned", "registers"])
 @pytest.mark.parametrize("rows_along_k", [True, False])
 @pytest.mark.parametrize("n", [64, 128])
 @pytest.mark.parametrize("c_type", HALVES)
@@ -66,9 +66,12 @@ def test_products_of_a_warpgroup(kernels, mode, source, rows_along_k, n, c_type)
     a = numbers.integers(-8, 9, (64, 16 * steps)).astype(HALVES[c_type])  # so that sums are exact
     b = numbers.integers(-8, 9, (n, 16 * steps) if rows_along_k else (16 * steps, n)).astype(HALVES[c_type])
     d = np.zeros((64, n), np.float32)
-    flags = f"{str(rows_along_k).lower()}, {str(source == 'registers').lower()}"
+    given = np.ascontiguousarray(a.T) if source == "shared, turned" else a
+    flags = ", ".join(
+        str(flag).lower() for flag in (rows_along_k, source != "shared, turned", source == "registers")
+    )
     kernel = kernels("hopper.cu").get(f"product<{c_type}, {n}, {flags}, {steps}>")
-    kernel(1, 128, [a, b, d], shared=2 * 128 * (64 + n), mode=mode)
+    kernel(1, 128, [given, b, d], shared=2 * 128 * (64 + n), mode=mode)
     b = b.astype(np.float32)
     assert (d == a.astype(np.float32) @ (b.T if rows_along_k else b)).all()
 

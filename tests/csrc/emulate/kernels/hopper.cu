@@ -21,11 +21,11 @@ __global__ void fetch(const TensorMap* map, unsigned char* out, int bytes, int c
   for (int i = threadIdx.x; i < bytes; i += blockDim.x) out[i] = tile[i];
 }
 
-// One warpgroup: d (64, N) = c + a (64, 16 STEPS) b, with b (16 STEPS, N) or, TRANSPOSED, given as (N, 16 STEPS). Tiles lie
-// as tma_load leaves them: slabs of 64 columns.
-template <typename T, int N, bool ROWS_ALONG_K, bool FROM_REGISTERS, int STEPS>
+// One warpgroup: d (64, N) = a (64, K) b, K = 16 STEPS. Rows along K: a is given as it is, b as (N, K); else a as (K, 64) and
+// b as (K, N). Tiles lie as tma_load leaves them: slabs of 64 columns.
+template <typename T, int N, bool ROWS_ALONG_K, bool A_ROWS_ALONG_K, bool FROM_REGISTERS, int STEPS>
 __global__ void product(const T* a, const T* b, float* d) {
-  constexpr int K = 16 * STEPS, B_ROWS = ROWS_ALONG_K ? N : K, B_COLUMNS = ROWS_ALONG_K ? K : N;
+  constexpr int K = 16 * STEPS, A_ROWS = A_ROWS_ALONG_K ? 64 : K, A_COLUMNS = A_ROWS_ALONG_K ? K : 64, B_ROWS = ROWS_ALONG_K ? N : K, B_COLUMNS = ROWS_ALONG_K ? K : N;
   DYNAMIC_SHARED(unsigned char, shared);
   T* const a_tile = reinterpret_cast<T*>(shared);
   T* const b_tile = a_tile + 64 * ((K + 63) / 64 * 64);
@@ -33,7 +33,9 @@ __global__ void product(const T* a, const T* b, float* d) {
     const int in_slab = row * 64 + column % 64;
     return column / 64 * rows * 64 + (in_slab ^ (row % 8) * 8);
   };
-  for (int i = threadIdx.x; i < 64 * K; i += 128) a_tile[place(i / K, i % K, 64)] = a[i];
+  for (int i = threadIdx.x; i < 64 * K; i += 128) {
+    a_tile[place(i / A_COLUMNS, i % A_COLUMNS, A_ROWS)] = a[i];
+  }
   for (int i = threadIdx.x; i < B_ROWS * B_COLUMNS; i += 128) {
     b_tile[place(i / B_COLUMNS, i % B_COLUMNS, B_ROWS)] = b[i];
   }
@@ -54,8 +56,9 @@ __global__ void product(const T* a, const T* b, float* d) {
       }
       wgmma<T, !ROWS_ALONG_K>(sum, part, b_place, step > 0);
     } else {
-      const uint64_t a_place = wgmma_descriptor(a_tile + k / 64 * 64 * 64 + k % 64);
-      wgmma<T, !ROWS_ALONG_K>(sum, a_place, b_place, step > 0);
+      const uint64_t a_place =
+          A_ROWS_ALONG_K ? wgmma_descriptor(a_tile + k / 64 * 64 * 64 + k % 64) : wgmma_descriptor(a_tile + k * 64);
+      wgmma<T, !ROWS_ALONG_K, !A_ROWS_ALONG_K>(sum, a_place, b_place, step > 0);
     }
   }
   wgmma_commit();
