@@ -39,6 +39,7 @@ from ringleader.runtime.comm import (  # noqa: E402
     init,
     spawn,
 )
+from ringleader.runtime.comm.leader import ParameterServer  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Communicator",
     "LogGP",
     "Op",
+    "ParameterServer",
     "RankLost",
     "Schedule",
     "VerificationError",

@@ -191,6 +191,11 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
 
+def end_job(error: BaseException) -> None:
+    """An exception in a thread that serves this rank: show it whole, then end every rank."""
+    _abort_job(type(error), error, error.__traceback__)
+
+
 def _finish_mpi(world: Communicator, transport: Any) -> None:
     """At exit."""
     _see_through(world, transport)

@@ -1,0 +1,51 @@
+"""Meetings of all living workers: a barrier, and a sum of some numbers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ringleader.runtime.comm.leader.post import Letter
+from ringleader.runtime.comm.leader.store import Clocks
+
+
+class Meetings:
+    """By their numbers: who has come, with what."""
+
+    def __init__(self, clocks: Clocks) -> None:
+        self.clocks = clocks
+        self._come: dict[int, dict[int, tuple[Letter, NDArray[Any]]]] = defaultdict(dict)
+
+    def come(self, letter: Letter, numbers: NDArray[Any]) -> None:
+        self._come[letter.clock][letter.sender] = letter, numbers
+
+    def complete(self) -> Iterator[tuple[list[Letter], NDArray[Any]]]:
+        """The meetings to which all living workers have come: whom to tell, and what: the number of those who have
+        come, their ranks, and then the sum of their numbers, in rank order."""
+        for number in [n for n, come in self._come.items() if set(self.clocks.workers) <= come.keys()]:
+            come = self._come.pop(number)
+            ranks = [rank for rank in sorted(come) if rank in self.clocks.workers]
+            if not ranks:
+                continue
+            total = np.zeros_like(come[ranks[0]][1])
+            for rank in ranks:
+                total += come[rank][1]
+            yield (
+                [come[rank][0] for rank in ranks],
+                np.concatenate(([len(ranks)], ranks, total)).astype(np.float64),
+            )
+
+    def describe(self) -> str:
+        for come in self._come.values():
+            missing = [rank for rank in self.clocks.workers if rank not in come]
+            return (
+                f"it waits for {_ranks(missing)} to come to the barrier, where {_ranks(sorted(come))} waits"
+            )
+        return "it waits for nobody"
+
+
+def _ranks(ranks: list[int]) -> str:
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"

@@ -1,0 +1,326 @@
+"""The parameter server: some ranks keep the values, the others push gradients and pull values.
+
+Li et al., "Scaling distributed machine learning with the parameter server" (OSDI 2014); staleness: Ho et al., "More
+effective distributed ML via a stale synchronous parallel parameter server" (NIPS 2013); servers among the workers, and
+priorities: Jiang et al., "A unified architecture for accelerating distributed DNN training" (BytePS, OSDI 2020).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ringleader.runtime.comm.communicator import Communicator
+from ringleader.runtime.comm.errors import ArgumentError, RankLost
+from ringleader.runtime.comm.leader.kinds import ANSWERS
+from ringleader.runtime.comm.leader.placement import PART_BYTES, Tensor
+from ringleader.runtime.comm.leader.post import Letter, Post
+from ringleader.runtime.comm.leader.rules import RULES, Rule
+from ringleader.runtime.comm.leader.server import Server
+from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
+from ringleader.runtime.comm.leader.state import packed, unpacked
+from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
+from ringleader.runtime.comm.start import end_job
+
+log = logging.getLogger("ringleader.leader")
+
+
+class ParameterServer:
+    """Values by name, kept by the ranks ``servers`` and changed by what the other ranks push. Collective over ``world``.
+
+        server = ParameterServer(world, servers=1, mode="bsp")
+        if server.is_worker:
+            server.init({"w": w})                       # the first worker's values count
+            server.push("w", gradient)
+            server.pull("w", out=w).wait()              # mode "bsp": after the gradients of all workers
+            server.clock()                              # the next iteration
+        server.close()                                  # a rank that only serves does it in here
+
+    ``servers``: how many, or which ranks. They serve only (the last ranks, if it is a number), unless ``colocated``: then
+    every rank works, and the servers are spread over them, each in a thread of its own. ``rule``: "assign", "add", or
+    an object (see ``rules.Rule``; ``OptimizerRule`` of ringleader.runtime.parallel is one).
+
+    ``mode``: "bsp" (bulk synchronous): the gradients of an iteration are folded in rank order, and applied as one. "asp"
+    (asynchronous): each is applied when it comes, and a pull gets what there is. "ssp" (stale synchronous): as "asp", but
+    a pull waits while its worker is more than ``staleness`` iterations (default 3) ahead of the slowest; with 0 nobody can
+    look between the gradients of an iteration, so they are folded, and it is "bsp". ``reduction``: whether the fold of
+    mode "bsp" is divided by the number of gradients in it ("mean") or not ("sum").
+
+    Tensors of more than ``part_bytes`` are split, and parts laid out by ``placement`` (see ``place``). ``replicas``: so
+    many further servers get every push, so that as many deaths lose nothing that was acknowledged.
+
+    A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
+    "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
+    that makes no sense.
+    """
+
+    def __init__(
+        self, world: Communicator, servers: int | Sequence[int] = 1, mode: str = "bsp", staleness: int | None = None, *,
+        rule: str | Rule = "assign", reduction: str = "mean", colocated: bool = False, placement: str = "balanced",
+        part_bytes: int = PART_BYTES, replicas: int = 0,
+    ) -> None:  # fmt: skip
+        found = RULES.get(rule) if isinstance(rule, str) else rule
+        if found is None:
+            raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}, or an object")
+        serving, working = roles(world.size, servers, colocated)
+        self.settings = Settings(
+            serving,
+            working,
+            mode,
+            staleness_of(mode, staleness),
+            reduction,
+            placement,
+            part_bytes,
+            replicas,
+            found.whole,
+        )
+        _agree(world, self.settings)
+        own = world.split(0)
+        assert own is not None
+        self.world, self._closed, self._meetings = world, False, 0
+        self._post = Post(own._transport, self._deliver, self._lost)
+        rank = world.rank
+        self._server = (
+            Server(serving.index(rank), self._post, self.settings, found) if rank in serving else None
+        )
+        self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
+        if self._server and self._worker:
+            fail = None if world.transport == "threads" else end_job  # threads: whoever waits raises it
+            self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
+        world.barrier()
+
+    # Who does what
+
+    @property
+    def servers(self) -> tuple[int, ...]:
+        """Ranks."""
+        return self.settings.servers
+
+    @property
+    def workers(self) -> tuple[int, ...]:
+        """Ranks."""
+        return self.settings.workers
+
+    @property
+    def is_server(self) -> bool:
+        return self._server is not None
+
+    @property
+    def is_worker(self) -> bool:
+        return self._worker is not None
+
+    def serve(self) -> None:
+        """On a rank that only serves: return when all workers have closed, or are gone. On others: nothing."""
+        if self._server is None or self._worker is not None:
+            return
+        server = self._server
+
+        def over() -> bool:
+            server.look()
+            return server.finished
+
+        self._post.wait_until(over, float("inf"))
+
+    # What workers do
+
+    def init(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Agree on what there is: on all workers the same names, shapes and dtypes, contiguous. The values are those of the
+        first worker. ArgumentError: another worker has other tensors."""
+        worker = self._working("init")
+        for name, w in tensors.items():
+            _check("init", name, w)
+            if self.settings.reduction == "mean" and w.dtype.kind in "biu":
+                raise ValueError(f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'")
+        worker.say_hello({name: Tensor(w.shape, w.dtype) for name, w in tensors.items()})
+        if self.world.rank == self.workers[0]:
+            requests = [request for name, w in tensors.items() for request in worker.init(name, w)]
+            worker.finish(requests, "init")
+        self.barrier()
+
+    def push(self, name: str, gradient: NDArray[Any], priority: int = 0, lr: float | None = None) -> Handle:
+        """Send a gradient, of the shape and dtype of ``name``, which must stay as it is until the handle has completed:
+        the servers that hold it have it then. ``priority``: lower numbers go first. ``lr``: the learning rate for this
+        update, for rules that have one. ValueError: mode "bsp", and it has been pushed in this iteration already."""
+        worker = self._working("push")
+        self._known("push", name, gradient)
+        return Handle(worker, worker.push(name, gradient, priority, lr), None, f"push of {name!r}")
+
+    def pull(self, name: str, out: NDArray[Any] | None = None, priority: int = 0) -> Handle:
+        """Get the values into ``out``, or a new array, which ``wait()`` returns. They contain what this worker has pushed,
+        and what the mode promises of the others."""
+        worker = self._working("pull")
+        if name in worker.tensors and out is None:
+            out = np.empty(worker.tensors[name].shape, worker.tensors[name].dtype)
+        self._known("pull", name, out)
+        assert out is not None
+        return Handle(worker, worker.pull(name, out, priority), out, f"pull of {name!r}")
+
+    def push_pull(
+        self, name: str, gradient: NDArray[Any], out: NDArray[Any] | None = None, priority: int = 0,
+        lr: float | None = None,
+    ) -> Handle:  # fmt: skip
+        """A push, and the pull that sees it. ``out`` may be ``gradient``."""
+        pushed = self.push(name, gradient, priority, lr)
+        pulled = self.pull(name, out, priority)
+        return Handle(self._working("push_pull"), pushed._requests + pulled._requests, pulled._result,
+                      f"push_pull of {name!r}")  # fmt: skip
+
+    def clock(self) -> None:
+        """This worker's iteration is over: nothing more will be pushed for it. Does not wait."""
+        self._working("clock").clock()
+
+    @property
+    def iteration(self) -> int:
+        """How often this worker has called ``clock``."""
+        return self._working("iteration").iteration
+
+    def barrier(self) -> list[int]:
+        """Return once every living worker has called it: their ranks."""
+        return self.sum(np.empty(0))[1]
+
+    def sum(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], list[int]]:
+        """The living workers' ``x``, of one shape, added up in float64; and their ranks. All of them must call it."""
+        worker = self._working("sum")
+        numbers = np.array(x, np.float64)
+        self._meetings += 1
+        request = worker.meet(self._meetings, numbers.reshape(-1))
+        worker.finish([request], "barrier" if not numbers.size else "sum")
+        assert request.answer is not None
+        told = request.answer.view(np.float64)
+        count = int(told[0])
+        return told[1 + count :].reshape(numbers.shape), [int(rank) for rank in told[1 : 1 + count]]
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, list[dict[str, NDArray[Any]]]]:
+        """Of each name, its parts' values ("w") and what the rule keeps with them. One worker calls it, while no push is
+        under way (see ``barrier``); no other need do so."""
+        worker = self._working("state_dict")
+        asked = {key: [worker.state(part) for part in parts] for key, parts in worker.parts.items()}
+        worker.finish([r for requests in asked.values() for r in requests], "state_dict")
+        return {key: [unpacked(_bytes(r)) for r in requests] for key, requests in asked.items()}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[Mapping[str, NDArray[Any]]]]) -> None:
+        """Go on from what ``state_dict`` returned, with the same names and ``part_bytes``, and any number of servers. One
+        worker calls it, the others wait in ``barrier``. ValueError: other tensors; nothing has been changed then."""
+        worker = self._working("load_state_dict")
+        has, given = ({k: list(v) for k, v in shapes.items()} for shapes in (
+            {key: [part.shape for part in parts] for key, parts in worker.parts.items()},
+            {key: [np.shape(part["w"]) for part in parts] for key, parts in state.items()},
+        ))  # fmt: skip
+        if has != given:
+            wrong = next(key for key in [*has, *given] if has.get(key) != given.get(key))
+            raise ValueError(
+                f"load_state_dict: {wrong!r} has parts of {given.get(wrong)}, here of {has.get(wrong)}"
+            )
+        requests = [
+            worker.load(part, packed(saved)) for key, parts in worker.parts.items()
+            for part, saved in zip(parts, state[key])
+        ]  # fmt: skip
+        worker.finish(requests, "load_state_dict")
+
+    # The end
+
+    def stats(self) -> dict[str, Any]:
+        """Of this rank: ``sent`` (bytes, headers included), and of a server ``waits``: by rank, seconds that pulls of others
+        have waited for it."""
+        found: dict[str, Any] = {"sent": self._post.sent_bytes}
+        if self._server is not None:
+            found["waits"] = dict(self._server.patience.waits)
+        return found
+
+    def close(self) -> None:
+        """This worker is done, and its handles are complete. A server goes on until all workers are done. Collective over
+        the living ranks, but for what they have to do until then."""
+        if self._closed:
+            return
+        if self._worker is not None:
+            self._worker.close()
+        self.serve()
+        if self._server is not None:
+            server = self._server
+            self._post.wait_until(lambda: server.finished, float("inf"))
+        self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
+        self._post.close()
+        self._closed = True
+
+    def __enter__(self) -> ParameterServer:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self.close()
+        else:  # the others will find this rank gone
+            self._post.close()
+
+    # Behind it
+
+    def _deliver(self, letter: Letter) -> None:
+        if letter.kind in ANSWERS:
+            assert self._worker is not None
+            self._worker.answer(letter)
+        else:
+            assert self._server is not None
+            self._server.handle(letter)
+
+    def _lost(self, rank: int) -> None:
+        if self._server is not None and rank in self._server.clocks.workers:
+            self._server.drop(rank)
+            log.warning(
+                "rank %d is gone; training goes on with %d workers", rank, len(self._server.clocks.workers)
+            )
+        if self._worker is not None and rank in self._worker.servers:
+            self._worker.lost(rank)
+
+    def _working(self, what: str) -> Worker:
+        if self._worker is None:
+            raise RuntimeError(f"{what}: rank {self.world.rank} serves; workers are {list(self.workers)}")
+        if self._closed:
+            raise RuntimeError(f"{what}: the parameter server is closed on rank {self.world.rank}")
+        return self._worker
+
+    def _known(self, what: str, name: str, array: NDArray[Any] | None) -> None:
+        tensors = self._working(what).tensors
+        if name not in tensors:
+            raise KeyError(f"{what}: no tensor {name!r} was named in init")
+        assert array is not None
+        _check(what, name, array)
+        if (array.shape, array.dtype) != tensors[name]:
+            raise ValueError(
+                f"{what}: {name!r} is {tensors[name].dtype}{list(tensors[name].shape)}, this array is "
+                f"{array.dtype}{list(array.shape)}"
+            )
+
+
+def _check(what: str, name: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        raise TypeError(f"{what}: {name!r} must be a numpy array of numbers, not {type(array).__name__}")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{what}: {name!r} must be contiguous; see numpy.ascontiguousarray")
+
+
+def _bytes(request: Request) -> NDArray[np.uint8]:
+    if request.answer is None:
+        raise RankLost("state_dict: no answer")
+    return request.answer
+
+
+def _agree(world: Communicator, settings: Settings) -> None:
+    """ArgumentError on every rank if not all have the same."""
+    mine = np.frombuffer(json.dumps(asdict(settings)).encode(), np.uint8)
+    lengths = world.allgather(np.array([mine.size]))
+    together = world.allgather(mine, counts=[int(n) for n in lengths]).tobytes()
+    ends = np.cumsum(lengths)
+    told = [json.loads(together[end - n : end]) for n, end in zip(lengths, ends)]
+    for rank, other in enumerate(told):
+        for name, value in other.items():
+            if value != told[0][name]:
+                raise ArgumentError(
+                    f"ParameterServer: the ranks disagree on {name}: rank 0 has {told[0][name]!r}, rank {rank} has "
+                    f"{value!r}. Pass the same options on every rank."
+                )

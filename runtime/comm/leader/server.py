@@ -1,0 +1,220 @@
+"""A server: takes gradients, updates its parts, and answers when a worker may see them."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ringleader.runtime.comm.leader.kinds import Kind
+from ringleader.runtime.comm.leader.meeting import Meetings
+from ringleader.runtime.comm.leader.patience import Patience
+from ringleader.runtime.comm.leader.placement import Tensor
+from ringleader.runtime.comm.leader.post import Letter, Post
+from ringleader.runtime.comm.leader.rules import Rule
+from ringleader.runtime.comm.leader.settings import Settings
+from ringleader.runtime.comm.leader.state import packed, unpacked
+from ringleader.runtime.comm.leader.store import Clocks, Stored
+
+CREDIT = 4 << 20  # bytes on their way to one worker at once: what is more urgent can still go before the rest
+
+
+class Server:
+    """Number ``number`` of the servers. ``handle`` is called for each letter from a worker, ``drop`` when one is lost."""
+
+    def __init__(self, number: int, post: Post, settings: Settings, rule: Rule) -> None:
+        self.number, self.post, self.settings, self.rule = number, post, settings, rule
+        self.clocks = Clocks(settings.workers)
+        self.patience = Patience()
+        self.meetings = Meetings(self.clocks)
+        self.stored: dict[int, Stored] = {}
+        self._told: dict[int, bytes] = {}  # what each worker says of its tensors
+        self._ready: dict[int, list[tuple[int, int, Letter, Stored]]] = defaultdict(list)  # pulls, by worker
+        self._lent: dict[int, int] = defaultdict(int)  # bytes on their way, by worker
+        self._order = count()
+        self._work: dict[int, Callable[[Letter], None]] = {
+            Kind.HELLO: self._hello, Kind.INIT: self._init, Kind.PUSH: self._push, Kind.PULL: self._pull,
+            Kind.CLOCK: self._clock, Kind.MEET: self._meet, Kind.STATE: self._state, Kind.LOAD: self._load,
+            Kind.WHY: self._why, Kind.CLOSE: self._close,
+        }  # fmt: skip
+
+    @property
+    def finished(self) -> bool:
+        """Have all workers closed, or gone?"""
+        return not self.clocks.workers
+
+    def handle(self, letter: Letter) -> None:
+        if letter.sender in self.clocks.workers:
+            self._work[letter.kind](letter)
+        else:  # it was dropped
+            self.post.discard(letter)
+
+    def _with_payload(self, letter: Letter, then: Callable[[NDArray[Any]], None]) -> None:
+        payload = np.empty(letter.nbytes, np.uint8)
+        self.post.receive(letter, payload, lambda: then(payload))
+
+    def _answer(self, letter: Letter, payload: NDArray[Any] | None = None, kind: Kind = Kind.DONE) -> None:
+        self.post.send(letter.sender, Letter(kind, letter.part, token=letter.token), payload)
+
+    def _fail(self, letter: Letter, text: str) -> None:
+        self._answer(letter, np.frombuffer(text.encode(), np.uint8), Kind.ERROR)
+
+    # What there is
+
+    def _hello(self, letter: Letter) -> None:
+        self._with_payload(letter, lambda text: self._hear(letter, text.tobytes()))
+
+    def _hear(self, letter: Letter, text: bytes) -> None:
+        """Each worker says what tensors it has; they must all have the same."""
+        self._told[letter.sender] = text
+        for other, said in self._told.items():
+            if said != text:
+                self._fail(letter, _difference(other, said, letter.sender, text))
+                return
+        if not self.stored:
+            tensors = {key: Tensor(tuple(shape), np.dtype(dtype)) for key, shape, dtype in json.loads(text)}
+            self.stored = {
+                part.number: Stored(part, self.clocks, self.settings, self.post.transport.empty)
+                for part in self.settings.place(tensors) if self.number in part.holders
+            }  # fmt: skip
+        self._answer(letter)
+
+    def _init(self, letter: Letter) -> None:
+        stored = self.stored[letter.part]
+        w = self.post.transport.empty(stored.part.shape, stored.part.dtype)
+
+        def here() -> None:
+            stored.slot = self.rule.slot(stored.part, w)
+            self._answer(letter)
+            self._advance(stored)
+
+        self.post.receive(letter, w, here)
+
+    # Gradients and values
+
+    def _push(self, letter: Letter) -> None:
+        self.stored[letter.part].pushes[letter.sender].append(letter)
+        self._advance(self.stored[letter.part])
+
+    def _pull(self, letter: Letter) -> None:
+        self.patience.start(letter)
+        self.stored[letter.part].pulls.append(letter)
+        self._advance(self.stored[letter.part])
+
+    def _clock(self, letter: Letter) -> None:
+        self.clocks.told[letter.sender] = letter.clock
+        for stored in self.stored.values():
+            stored.fold()
+            self._advance(stored, letter.sender)
+
+    def _advance(self, stored: Stored, cause: int | None = None) -> None:
+        """Take what may be taken, answer what may be answered. ``cause``: the worker whose coming made it possible."""
+        for worker, queue in stored.pushes.items():
+            if queue and stored.may_take(queue[0]):
+                stored.taking.add(worker)
+                self._take(stored, queue[0])
+        ready = [pull for pull in stored.pulls if stored.may_answer(pull)]
+        for pull in ready:
+            stored.pulls.remove(pull)
+            self.patience.end(pull, cause)
+            heapq.heappush(self._ready[pull.sender], (pull.priority, next(self._order), pull, stored))
+        for worker in {pull.sender for pull in ready}:
+            self._lend(worker)
+
+    def _take(self, stored: Stored, letter: Letter) -> None:
+        g = np.empty(stored.part.shape, stored.part.dtype)
+
+        def here() -> None:
+            self._answer(letter)
+            stored.take(letter, g)
+            self._advance(stored, letter.sender)
+
+        self.post.receive(letter, g, here)
+
+    def _lend(self, worker: int) -> None:
+        """Send what this worker may see, the most urgent first, but not all at once."""
+        waiting = self._ready[worker]
+        while waiting and (
+            not self._lent[worker] or self._lent[worker] + waiting[0][3].part.nbytes <= CREDIT
+        ):
+            _, _, pull, stored = heapq.heappop(waiting)
+            w = stored.lend()
+            self._lent[worker] += w.nbytes
+
+            def returned(stored: Stored = stored, w: NDArray[Any] = w) -> None:
+                stored.give_back(w)
+                self._lent[worker] -= w.nbytes
+                self._lend(worker)
+
+            answer = Letter(Kind.DONE, stored.part.number, token=pull.token)
+            self.post.send(worker, answer, w, returned)
+
+    # Meetings, checkpoints, questions
+
+    def _meet(self, letter: Letter) -> None:
+        self._with_payload(letter, lambda numbers: self._gathered(letter, numbers))
+
+    def _gathered(self, letter: Letter, numbers: NDArray[Any]) -> None:
+        self.meetings.come(letter, numbers.view(np.float64))
+        self._end_meetings()
+
+    def _end_meetings(self) -> None:
+        for letters, result in self.meetings.complete():
+            for letter in letters:
+                self._answer(letter, result)
+
+    def _state(self, letter: Letter) -> None:
+        slot = self.stored[letter.part].slot
+        assert slot is not None  # the worker has had values from it
+        self._answer(letter, packed({"w": slot.w, **slot.state()}))
+
+    def _load(self, letter: Letter) -> None:
+        def here(payload: NDArray[Any]) -> None:
+            slot = self.stored[letter.part].slot
+            assert slot is not None
+            state = unpacked(payload)
+            slot.w[...] = state.pop("w")
+            slot.load(state)
+            self._answer(letter)
+
+        self._with_payload(letter, here)
+
+    def _why(self, letter: Letter) -> None:
+        texts = [stored.describe(pull) for stored in self.stored.values() for pull in stored.pulls
+                 if pull.sender == letter.sender]  # fmt: skip
+        text = texts[0] if texts else self.meetings.describe()
+        self._answer(letter, np.frombuffer(text.encode(), np.uint8))
+
+    def _close(self, letter: Letter) -> None:
+        self._answer(letter)
+        self.drop(letter.sender)
+
+    def look(self) -> None:
+        """Once in a while: is somebody slow?"""
+        self.patience.look(
+            (pull, stored.behind(pull)) for stored in self.stored.values() for pull in stored.pulls
+        )
+
+    def drop(self, worker: int) -> None:
+        """It has closed, or is lost: nobody waits for it any more."""
+        self.clocks.drop(worker)
+        self._ready.pop(worker, None)
+        for stored in self.stored.values():
+            stored.drop(worker)
+            self._advance(stored, worker)
+        self._end_meetings()
+
+
+def _difference(one: int, said: bytes, other: int, says: bytes) -> str:
+    mine, theirs = ({key: rest for key, *rest in json.loads(text)} for text in (said, says))
+    key = next(key for key in [*mine, *theirs] if mine.get(key) != theirs.get(key))
+    shown = [" ".join(map(str, tensors[key])) if key in tensors else "nothing" for tensors in (mine, theirs)]
+    return (
+        f"init: the workers have different tensors. {key!r}: rank {one} has {shown[0]}, rank {other} has {shown[1]}. "
+        "Give every worker the same model."
+    )

@@ -1,0 +1,149 @@
+"""One part on one of its servers: its values, the gradients on their way into it, and who waits for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ringleader.runtime.comm.leader.placement import Part
+from ringleader.runtime.comm.leader.post import Letter
+from ringleader.runtime.comm.leader.rules import Slot
+from ringleader.runtime.comm.leader.settings import Settings
+
+Empty = Callable[
+    [tuple[int, ...], "np.dtype[Any]"], NDArray[Any]
+]  # memory that workers can read, where there is such
+
+
+class Clocks:
+    """How far each worker is: the iterations that it has said are over. ``workers``: living ones, in rank order."""
+
+    def __init__(self, workers: Sequence[int]) -> None:
+        self.workers = list(workers)
+        self.told = dict.fromkeys(workers, 0)
+
+    def drop(self, worker: int) -> None:
+        if worker in self.workers:
+            self.workers.remove(worker)
+
+
+class Stored:
+    """``staleness`` 0: the gradients of an iteration are folded in rank order and applied as one, so a part's
+    ``version`` is the number of iterations in it. Above: each gradient is applied by itself, when it comes."""
+
+    def __init__(self, part: Part, clocks: Clocks, settings: Settings, empty: Empty) -> None:
+        self.part, self.clocks, self.staleness, self.empty = part, clocks, settings.staleness, empty
+        self.mean = settings.reduction == "mean"
+        self.slot: Slot | None = None  # until the first values have come
+        self.version = 0
+        self.pushes: dict[int, deque[Letter]] = {
+            worker: deque() for worker in clocks.workers
+        }  # not yet here in full
+        self.taking: set[int] = set()  # workers whose oldest push is coming in
+        self.pulls: list[Letter] = []
+        self.readers = 0  # of ``slot.w``, on their way to workers
+        self._order = tuple(clocks.workers)
+        self._applied = dict.fromkeys(
+            clocks.workers, 0
+        )  # iterations of each worker that are in, by its pushes
+        self._here: dict[int, NDArray[Any]] = {}
+        self._turn = self._folded = 0
+        self._total: NDArray[Any] | None = None
+        self._lr: float | None = None
+
+    # How far the workers are, as this part sees it
+
+    def clock(self, worker: int) -> int:
+        """All pushes of this worker for iterations below are in."""
+        if self.pushes[worker]:
+            return self.pushes[worker][0].clock
+        return max(self._applied[worker], self.clocks.told[worker])
+
+    def may_take(self, letter: Letter) -> bool:
+        """Is it time for the payload of this push? One of a later iteration stays with its worker until then."""
+        if letter.sender in self.taking or self.slot is None:
+            return False
+        return self.staleness > 0 or letter.clock <= self.version
+
+    def may_answer(self, pull: Letter) -> bool:
+        """May a worker in iteration ``pull.clock`` see the values as they are?"""
+        if self.slot is None or self.pushes[pull.sender]:
+            return False
+        return self.version >= pull.clock if self.staleness == 0 else not self.behind(pull)
+
+    def behind(self, pull: Letter) -> list[int]:
+        """The workers that this pull waits for."""
+        return [w for w in self.clocks.workers if self.clock(w) < pull.clock - self.staleness]
+
+    def describe(self, pull: Letter) -> str:
+        """Why the pull is not answered."""
+        if self.slot is None:
+            return f"{self.part.key!r} has no values yet: init has not ended on every worker"
+        late = ", ".join(f"rank {w}, which is in iteration {self.clock(w)}" for w in self.behind(pull))
+        return f"{self.part.key!r} in iteration {pull.clock} waits for {late or 'its own pushes'}"
+
+    # Gradients
+
+    def take(self, letter: Letter, g: NDArray[Any]) -> None:
+        """A push is here in full: ``g``, which is ours."""
+        self.pushes[letter.sender].popleft()
+        self.taking.discard(letter.sender)
+        self._applied[letter.sender] = max(self._applied[letter.sender], letter.clock + 1)
+        lr = None if np.isnan(letter.value) else letter.value
+        if self.staleness > 0:
+            self._update(g, lr)
+        else:
+            self._here[letter.sender], self._lr = g, lr
+            self.fold()
+
+    def fold(self) -> None:
+        """Fold, in rank order, what is here; apply the fold when nobody is missing any more."""
+        if self.staleness > 0 or self.slot is None:
+            return
+        while True:
+            while self._turn < len(self._order):
+                worker = self._order[self._turn]
+                if worker in self._here:
+                    g = self._here.pop(worker)
+                    self._folded += 1
+                    self._total = g if self._total is None else np.add(self._total, g, out=self._total)
+                elif worker in self.clocks.workers and self.clock(worker) <= self.version:
+                    return
+                self._turn += 1
+            if not self.clocks.workers:
+                return
+            if self._total is not None:
+                if self.mean:
+                    np.divide(self._total, self._folded, out=self._total)
+                self._update(self._total, self._lr)
+            self._turn = self._folded = 0
+            self._total = None
+            self.version += 1
+
+    def _update(self, g: NDArray[Any], lr: float | None) -> None:
+        assert self.slot is not None
+        if self.readers:  # they shall have the values of one moment: theirs stay as they are
+            fresh = self.empty(self.part.shape, self.part.dtype)
+            fresh[...] = self.slot.w
+            self.slot.w, self.readers = fresh, 0
+        self.slot.update(g, lr)
+
+    def lend(self) -> NDArray[Any]:
+        """The values, for somebody who reads them until ``give_back``."""
+        assert self.slot is not None
+        self.readers += 1
+        return self.slot.w
+
+    def give_back(self, w: NDArray[Any]) -> None:
+        if self.slot is not None and w is self.slot.w:  # else: nobody writes to it any more
+            self.readers -= 1
+
+    def drop(self, worker: int) -> None:
+        """It is lost: what has come from it in full still counts."""
+        self.pushes[worker].clear()
+        self.taking.discard(worker)
+        self.pulls = [pull for pull in self.pulls if pull.sender != worker]
+        self.fold()

@@ -1,0 +1,251 @@
+"""A worker: pushes gradients and pulls values, without waiting, the urgent ones first."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
+from ringleader.runtime.comm.leader.kinds import Kind
+from ringleader.runtime.comm.leader.placement import Part, Tensor
+from ringleader.runtime.comm.leader.post import Letter, Post
+from ringleader.runtime.comm.leader.settings import Settings
+
+CREDIT = (
+    4 << 20
+)  # bytes of pushes on their way to one server at once: what is more urgent can still go before the rest
+ANSWER_IN = 2.0  # seconds that a server has to say whom it waits for
+AFTER_ALL = 1 << 30  # priority of what goes behind the pushes of its iteration
+
+
+@dataclass(eq=False)
+class Request:
+    """A letter to one or several servers. It is done when all of them that live have answered."""
+
+    letter: Letter
+    servers: list[int]  # ranks, living ones, in the order in which they are asked
+    first_only: bool = False  # the others are asked only when those before them are lost
+    payload: NDArray[Any] | None = None
+    out: NDArray[Any] | None = None  # what the answer brings goes here; None: it is kept as bytes
+    waiting: set[int] = field(default_factory=set)
+    answered: bool = False
+    answer: NDArray[Any] | None = None
+    error: CollectiveError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.error is not None or (self.answered and not self.waiting)
+
+
+class Handle:
+    """A push or pull under way."""
+
+    def __init__(
+        self, worker: Worker, requests: list[Request], result: NDArray[Any] | None, what: str
+    ) -> None:
+        self._worker, self._requests, self._result, self._what = worker, requests, result, what
+
+    def test(self) -> bool:
+        """Has it completed? Never blocks; keeps all that is under way moving."""
+        self._worker.post.progress()
+        return all(request.done for request in self._requests)
+
+    def wait(self, timeout: float | None = None) -> NDArray[Any] | None:
+        """Block until it has completed; a pull's array. CollectiveTimeout after ``timeout`` seconds (default: the
+        communicator's), which says who is waited for; RankLost: all servers that had it are gone."""
+        self._worker.finish(self._requests, self._what, timeout)
+        return self._result
+
+
+class Worker:
+    """``timeout``: seconds that ``finish`` waits. Nothing else here waits."""
+
+    def __init__(self, post: Post, settings: Settings, timeout: float) -> None:
+        self.post, self.settings, self.timeout = post, settings, timeout
+        self.rank = post.transport.rank
+        self.servers = list(settings.servers)  # living ones
+        self.iteration = 0
+        self.tensors: dict[str, Tensor] = {}
+        self.parts: dict[str, list[Part]] = {}
+        self._pushed: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push
+        self._under_way: dict[int, Request] = {}  # by token
+        self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
+        self._owed: dict[int, int] = defaultdict(int)  # bytes pushed and not yet answered, by server
+        self._tokens = count(1)
+
+    # What a person calls
+
+    def say_hello(self, tensors: Mapping[str, Tensor]) -> None:
+        """Agree with the servers, and so with the other workers, on what there is. ValueError: they have others."""
+        self.tensors = dict(tensors)
+        text = json.dumps([[key, list(t.shape), t.dtype.str] for key, t in tensors.items()]).encode()
+        hello = self._ask(Kind.HELLO, self.servers, payload=np.frombuffer(text, np.uint8))
+        self.finish([hello], "init")
+        for part in self.settings.place(tensors):
+            self.parts.setdefault(part.key, []).append(part)
+
+    def init(self, key: str, w: NDArray[Any]) -> list[Request]:
+        return [self._about(part, Kind.INIT, payload=_of(part, w)) for part in self.parts[key]]
+
+    def push(self, key: str, g: NDArray[Any], priority: int, lr: float | None) -> list[Request]:
+        if self.settings.staleness == 0 and self._pushed.get(key, (-1, 0))[0] == self.iteration:
+            raise ValueError(
+                f"push: {key!r} has been pushed in iteration {self.iteration} already, and mode "
+                f"{self.settings.mode!r} takes one gradient an iteration; call clock() between them"
+            )
+        self._pushed[key] = self.iteration, priority
+        value = float("nan") if lr is None else lr
+        return [
+            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=_of(part, g))
+            for part in self.parts[key]
+        ]
+
+    def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
+        """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""
+        iteration, before = self._pushed.get(key, (-1, 0))
+        clock = max(self.iteration, iteration + 1)
+        after = (
+            max(priority, before) if iteration == self.iteration else priority
+        )  # never before its own push
+        return [
+            self._about(part, Kind.PULL, after, clock=clock, first_only=True, out=_of(part, out))
+            for part in self.parts[key]
+        ]
+
+    def clock(self) -> None:
+        self.iteration += 1
+        self._ask(Kind.CLOCK, self.servers, AFTER_ALL, clock=self.iteration, age=self.iteration - 1)
+
+    def meet(self, number: int, numbers: NDArray[np.float64]) -> Request:
+        """All servers count: workers may not yet agree on which are living."""
+        return self._ask(Kind.MEET, self.servers, clock=number, payload=numbers)
+
+    def state(self, part: Part) -> Request:
+        return self._about(part, Kind.STATE, first_only=True)
+
+    def load(self, part: Part, payload: NDArray[Any]) -> Request:
+        return self._about(part, Kind.LOAD, payload=payload)
+
+    def close(self) -> None:
+        self.finish([self._ask(Kind.CLOSE, self.servers, AFTER_ALL)], "close")
+
+    # Requests
+
+    def _about(self, part: Part, kind: Kind, priority: int = 0, **options: Any) -> Request:
+        holders = [rank for rank in (self.settings.servers[i] for i in part.holders) if rank in self.servers]
+        return self._ask(kind, holders, priority, part=part.number, **options)
+
+    def _ask(
+        self, kind: Kind, servers: list[int], priority: int = 0, *, part: int = -1, clock: int = 0, value: float = 0.0,
+        age: int | None = None, first_only: bool = False, payload: NDArray[Any] | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> Request:  # fmt: skip
+        """``age``: it goes after what belongs to earlier iterations than that."""
+        token = next(self._tokens)
+        letter = Letter(kind, part, clock, token, priority, value)
+        request = Request(letter, list(servers), first_only, payload, out)
+        with self.post.lock:
+            self._under_way[token] = request
+            if not servers:
+                self._fail(request, RankLost("all servers that had it are gone"))
+            for server in request.servers[:1] if first_only else request.servers:
+                self._enqueue(server, request, self.iteration if age is None else age)
+        return request
+
+    def _enqueue(self, server: int, request: Request, age: int) -> None:
+        request.waiting.add(server)
+        letter = request.letter
+        heapq.heappush(self._queues[server], (age, letter.priority, letter.token, request))
+        self._send(server)
+
+    def _send(self, server: int) -> None:
+        queue = self._queues[server]
+        while queue:
+            request = queue[0][-1]
+            size = 0 if request.payload is None else request.payload.nbytes
+            if size and self._owed[server] and self._owed[server] + size > CREDIT:
+                return
+            heapq.heappop(queue)
+            self._owed[server] += size
+            self.post.send(server, request.letter, request.payload)
+
+    def answer(self, letter: Letter) -> None:
+        """A server's answer has come."""
+        request = self._under_way.get(letter.token)
+        if request is None:  # it has failed
+            self.post.discard(letter)
+            return
+        if letter.kind == Kind.ERROR or request.out is None:
+            into: NDArray[Any] = np.empty(max(letter.nbytes, 0), np.uint8)
+        else:
+            into = request.out
+        if letter.nbytes < 0:
+            self._answered(letter, request, into)
+        else:
+            self.post.receive(letter, into, lambda: self._answered(letter, request, into))
+
+    def _answered(self, letter: Letter, request: Request, payload: NDArray[Any]) -> None:
+        server = letter.sender
+        if request.payload is not None:
+            self._owed[server] -= request.payload.nbytes
+            self._send(server)
+        request.waiting.discard(server)
+        if letter.kind == Kind.ERROR:
+            self._fail(request, ArgumentError(payload.tobytes().decode()))
+        elif not request.answered:
+            request.answer, request.answered = payload, True
+        self._end(request)
+
+    def _end(self, request: Request) -> None:
+        if request.done:
+            self._under_way.pop(request.letter.token, None)
+
+    def _fail(self, request: Request, error: CollectiveError) -> None:
+        request.error = error
+        self._end(request)
+
+    def lost(self, server: int) -> None:
+        """This server is gone: what it was asked for is asked of the next that has it."""
+        self.servers.remove(server)
+        self._queues.pop(server, None)
+        for request in list(self._under_way.values()):
+            if server in request.servers:
+                request.servers.remove(server)
+            if server not in request.waiting:
+                continue
+            request.waiting.discard(server)
+            if request.first_only and request.servers:
+                self._enqueue(request.servers[0], request, self.iteration)
+            elif not request.waiting and not request.answered:
+                self._fail(request, RankLost(f"server rank {server} is gone, and no other has it"))
+            self._end(request)
+
+    # Waiting
+
+    def finish(self, requests: list[Request], what: str, timeout: float | None = None) -> None:
+        """Wait for all of them."""
+        seconds = self.timeout if timeout is None else timeout
+        if not self.post.wait_until(lambda: all(r.done for r in requests), seconds):
+            raise CollectiveTimeout(self._explain(requests, what, seconds))
+        for request in requests:
+            if request.error is not None:
+                raise type(request.error)(f"{what} on rank {self.rank}: {request.error}")
+
+    def _explain(self, requests: list[Request], what: str, seconds: float) -> str:
+        """Whom the first of them waits for, in the server's own words if it can be asked."""
+        server = min(next(r for r in requests if not r.done).waiting)
+        why = self._ask(Kind.WHY, [server])
+        answers = self.post.wait_until(lambda: why.done, ANSWER_IN) and why.answer is not None
+        said = why.answer.tobytes().decode() if answers and why.answer is not None else "it does not answer"
+        return f"{what} on rank {self.rank}: server rank {server} has not answered in {seconds:g} s: {said}"
+
+
+def _of(part: Part, whole: NDArray[Any]) -> NDArray[Any]:
+    return whole.reshape(-1)[part.start : part.stop]
