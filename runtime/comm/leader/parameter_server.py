@@ -135,7 +135,9 @@ class ParameterServer:
         for name, w in tensors.items():
             _check("init", name, w)
             if self.settings.reduction == "mean" and w.dtype.kind in "biu":
-                raise ValueError(f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'")
+                raise ValueError(
+                    f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'"
+                )
         worker.say_hello({name: Tensor(w.shape, w.dtype) for name, w in tensors.items()})
         if self.world.rank == self.workers[0]:
             requests = [request for name, w in tensors.items() for request in worker.init(name, w)]
