@@ -57,10 +57,12 @@ class Stored:
     # How far the workers are, as this part sees it
 
     def clock(self, worker: int) -> int:
-        """All pushes of this worker for iterations below are in."""
+        """All pushes of this worker for iterations below are in. Where there may be several in an iteration, it must
+        have said that the iteration is over."""
         if self.pushes[worker]:
             return self.pushes[worker][0].clock
-        return max(self._applied[worker], self.clocks.told[worker])
+        told = self.clocks.told[worker]
+        return max(told, self._applied[worker]) if self.staleness == 0 else told
 
     def may_take(self, letter: Letter) -> bool:
         """Is it time for the payload of this push? One of a later iteration stays with its worker until then."""
@@ -70,20 +72,22 @@ class Stored:
 
     def may_answer(self, pull: Letter) -> bool:
         """May a worker in iteration ``pull.clock`` see the values as they are?"""
-        if self.slot is None or self.pushes[pull.sender]:
+        if self.slot is None:
             return False
-        return self.version >= pull.clock if self.staleness == 0 else not self.behind(pull)
+        if self.staleness == 0:
+            return self.version >= pull.clock
+        return not self.pushes[pull.sender] and not self.behind(pull)
 
     def behind(self, pull: Letter) -> list[int]:
         """The workers that this pull waits for."""
         return [w for w in self.clocks.workers if self.clock(w) < pull.clock - self.staleness]
 
-    def describe(self, pull: Letter) -> str:
-        """Why the pull is not answered."""
+    def describe(self, letter: Letter) -> str:
+        """Why the pull is not answered, or the push not taken."""
         if self.slot is None:
             return f"{self.part.key!r} has no values yet: init has not ended on every worker"
-        late = ", ".join(f"rank {w}, which is in iteration {self.clock(w)}" for w in self.behind(pull))
-        return f"{self.part.key!r} in iteration {pull.clock} waits for {late or 'its own pushes'}"
+        late = ", ".join(f"rank {w}, which is in iteration {self.clock(w)}" for w in self.behind(letter))
+        return f"{self.part.key!r} in iteration {letter.clock} waits for {late or 'its own pushes'}"
 
     # Gradients
 
@@ -124,12 +128,22 @@ class Stored:
             self.version += 1
 
     def _update(self, g: NDArray[Any], lr: float | None) -> None:
+        self._own().update(g, lr)
+
+    def _own(self) -> Slot:
+        """To be changed. Readers shall have the values of one moment: theirs stay as they are."""
         assert self.slot is not None
-        if self.readers:  # they shall have the values of one moment: theirs stay as they are
+        if self.readers:
             fresh = self.empty(self.part.shape, self.part.dtype)
             fresh[...] = self.slot.w
             self.slot.w, self.readers = fresh, 0
-        self.slot.update(g, lr)
+        return self.slot
+
+    def load(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what ``state`` of its slot was, and from its values, "w"."""
+        slot = self._own()
+        slot.w[...] = state.pop("w")
+        slot.load(state)
 
     def lend(self) -> NDArray[Any]:
         """The values, for somebody who reads them until ``give_back``."""
