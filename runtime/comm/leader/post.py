@@ -149,7 +149,7 @@ class Post:
             moved = True
             if peer in self.gone:  # that has been dealt with
                 continue
-            letter = Letter(*fields, sender=peer)
+            letter = Letter._make((*fields, peer))
             if letter.seq > self._seen[peer]:
                 self._seen[peer] = letter.seq
                 self.deliver(letter)

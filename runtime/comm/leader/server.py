@@ -124,11 +124,16 @@ class Server:
     def _clock(self, letter: Letter) -> None:
         self.clocks.told[letter.sender] = letter.clock
         for stored in self.stored.values():
-            stored.fold()
             self._advance(stored, letter.sender)
 
     def _advance(self, stored: Stored, cause: int | None = None) -> None:
-        """Take what may be taken, answer what may be answered. ``cause``: the worker whose coming made it possible."""
+        """Take what may be taken, answer what may be answered, version by version. ``cause``: the worker whose coming made
+        it possible."""
+        self._step(stored, cause)
+        while stored.fold():
+            self._step(stored, cause)
+
+    def _step(self, stored: Stored, cause: int | None) -> None:
         for worker, queue in stored.pushes.items():
             if queue and stored.may_take(queue[0]):
                 stored.taking.add(worker)

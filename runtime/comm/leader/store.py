@@ -101,31 +101,30 @@ class Stored:
             self._update(g, lr)
         else:
             self._here[letter.sender], self._lr = g, lr
-            self.fold()
 
-    def fold(self) -> None:
-        """Fold, in rank order, what is here; apply the fold when nobody is missing any more."""
+    def fold(self) -> bool:
+        """Fold, in rank order, what is here; when nobody is missing any more, apply it: is this the next version?"""
         if self.staleness > 0 or self.slot is None:
-            return
-        while True:
-            while self._turn < len(self._order):
-                worker = self._order[self._turn]
-                if worker in self._here:
-                    g = self._here.pop(worker)
-                    self._folded += 1
-                    self._total = g if self._total is None else np.add(self._total, g, out=self._total)
-                elif worker in self.clocks.workers and self.clock(worker) <= self.version:
-                    return
-                self._turn += 1
-            if not self.clocks.workers:
-                return
-            if self._total is not None:
-                if self.mean:
-                    np.divide(self._total, self._folded, out=self._total)
-                self._update(self._total, self._lr)
-            self._turn = self._folded = 0
-            self._total = None
-            self.version += 1
+            return False
+        while self._turn < len(self._order):
+            worker = self._order[self._turn]
+            if worker in self._here:
+                g = self._here.pop(worker)
+                self._folded += 1
+                self._total = g if self._total is None else np.add(self._total, g, out=self._total)
+            elif worker in self.clocks.workers and self.clock(worker) <= self.version:
+                return False
+            self._turn += 1
+        if not self.clocks.workers:
+            return False
+        if self._total is not None:
+            if self.mean:
+                np.divide(self._total, self._folded, out=self._total)
+            self._update(self._total, self._lr)
+        self._turn = self._folded = 0
+        self._total = None
+        self.version += 1
+        return True
 
     def _update(self, g: NDArray[Any], lr: float | None) -> None:
         self._own().update(g, lr)
@@ -160,4 +159,3 @@ class Stored:
         self.pushes[worker].clear()
         self.taking.discard(worker)
         self.pulls = [pull for pull in self.pulls if pull.sender != worker]
-        self.fold()
