@@ -121,7 +121,11 @@ class Agreement:
         if self.reports:
             self._answer(min(self.reports))
 
-    def _raise_about(self, number: int | None, late: bool, waited: float = 0.0) -> None:
+    def abandon(self, number: int) -> NoReturn:
+        """A rank has died in call ``number``: say so on all others."""
+        self._raise_about(number, late=True)
+
+    def _raise_about(self, number: int | None, late: bool, waited: float = 0.0) -> NoReturn:
         if number is None:  # point to point: the caller words the error, the other ranks are not in it
             kind = CollectiveTimeout if waited else RankLost
             raise kind(f"no answer after {waited:.0f} s" if waited else "that rank has finished or failed")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 from numpy.typing import NDArray
-from ringleader.runtime.comm import vendor
+from ringleader.runtime.comm import ulfm, vendor
+from ringleader.runtime.comm.errors import RankLost
 from ringleader.runtime.comm.ops import Op
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request, Sizes, Transport
 
@@ -40,53 +42,69 @@ def split_by_node(comm: MPI.Intracomm, world_rank: int) -> MPI.Intracomm:
 
 
 class Membership:
-    """Which ranks of MPI_COMM_WORLD have left; shared by all communicators of this process."""
+    """Which ranks of MPI_COMM_WORLD have left, and which have died; shared by all communicators of this process."""
 
     def __init__(self, world: MPI.Intracomm) -> None:
-        self.comm = world.Dup()
+        self.comm = ulfm.raising(world.Dup())
         self.left: set[int] = set()
+        self.dead: set[int] = set()
         self.requests: list[MPI.Request] = []
 
     def leave(self) -> None:
         """Tell all ranks that this one makes no more calls."""
-        rank = self.comm.rank
-        self.left.add(rank)
-        self.requests = [self.comm.isend(None, dest=p) for p in range(self.comm.size) if p != rank]
+        self.left.add(self.comm.rank)
+        others = set(range(self.comm.size)) - {self.comm.rank} - self.dead
+        self.requests = [self.comm.isend(None, dest=p) for p in others]
 
-    def now(self) -> set[int]:
-        status = MPI.Status()  # a matched probe, since communicators may be used in several threads
-        while (message := self.comm.improbe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)) is not None:
-            message.recv()
-            self.left.add(status.source)
-        return self.left
+    def look(self) -> None:
+        self.left.update(rank for rank, _ in ulfm.arrived(self.comm))
+        self.dead = ulfm.dead(self.comm)
 
 
 class _Request(Request):
+    """``start``: what asks MPI for it, on ``comm``."""
+
     def __init__(
-        self, transport: MpiTransport, request: MPI.Request, view: Bytes, peer: int, channel: Channel,
-        is_recv: bool,
+        self, transport: MpiTransport, comm: MPI.Intracomm, start: Callable[[], MPI.Request], view: Bytes,
+        peer: int, channel: Channel, is_recv: bool,
     ) -> None:  # fmt: skip
-        self.transport, self.request, self.view, self.channel = transport, request, view, channel
+        self.transport, self.comm, self.start = transport, comm, start
+        self.view, self.channel = view, channel
         self.peer, self.tag, self.is_recv = peer, channel.tag, is_recv
         self.done = False
+        # A send to the dead is not tried, or those that nobody takes would fill up MPI's buffers.
+        self._lost = not is_recv and transport.world[peer] in transport.membership.dead
+        self.request = MPI.REQUEST_NULL if self._lost else start()
 
     def test(self) -> bool:
-        if not self.done:
-            if self.is_recv and self.peer == ANY:
-                status = MPI.Status()
+        if not self.done and not self._lost:
+            status = MPI.Status() if self.is_recv and self.peer == ANY else None
+            try:
                 self.done = self.request.Test(status)
-                if self.done:
-                    self.peer, self.tag = status.source, status.tag
-            else:
-                self.done = self.request.Test()
+            except MPI.Exception as error:
+                if ulfm.acknowledge(self.comm, error):
+                    self._sever()
+            if self.done and status is not None:
+                self.peer, self.tag = status.source, status.tag
         return self.done
+
+    def _sever(self) -> None:
+        """The other rank has died, amid its message if this one receives from anyone: then the next may come."""
+        if self.is_recv and self.peer == ANY:
+            self.request = self.start()
+        else:
+            self._lost = True
+
+    @property
+    def lost(self) -> bool:
+        return self._lost
 
     def cancel(self) -> None:
         """A receive is cancelled; a send cannot be, so its memory is kept alive instead."""
-        if self.is_recv and not self.test():
+        if self.is_recv and not self.test() and not self._lost:
             self.request.Cancel()
-            self.request.Wait()
-        elif not self.done:
+            ulfm.ask(self.comm, self.request.Wait)
+        elif not self.done and not self._lost:
             self.transport.abandoned.append(self)
 
     def conflict(self) -> bool:
@@ -102,7 +120,7 @@ class MpiTransport(Transport):
 
     def __init__(self, comm: MPI.Intracomm, membership: Membership | None = None) -> None:
         self.comm = comm
-        self.data, self.direct, self.control = comm.Dup(), comm.Dup(), comm.Dup()
+        self.data, self.direct, self.control = (ulfm.raising(comm.Dup()) for _ in range(3))
         self.rank, self.size = comm.rank, comm.size
         self.membership = membership or Membership(comm)
         self.world = self._world_ranks()
@@ -141,13 +159,14 @@ class MpiTransport(Transport):
 
     def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request:
         comm, tag = self._route(channel)
-        start = comm.Issend if channel.synchronous else comm.Isend
-        return _Request(self, start([view, MPI.BYTE], peer, tag), view, peer, channel, is_recv=False)
+        kind = comm.Issend if channel.synchronous else comm.Isend
+        start = partial(kind, [view, MPI.BYTE], peer, tag)
+        return _Request(self, comm, start, view, peer, channel, is_recv=False)
 
     def _irecv(self, view: Bytes, peer: int, channel: Channel) -> Request:
         comm, tag = self._route(channel)
-        source = MPI.ANY_SOURCE if peer == ANY else peer
-        return _Request(self, comm.Irecv([view, MPI.BYTE], source, tag), view, peer, channel, is_recv=True)
+        start = partial(comm.Irecv, [view, MPI.BYTE], MPI.ANY_SOURCE if peer == ANY else peer, tag)
+        return _Request(self, comm, start, view, peer, channel, is_recv=True)
 
     def conflict(self, channel: Channel, peer: int) -> bool:
         """A probe shows the oldest message that no receive has matched: of the peer, and of anyone."""
@@ -155,7 +174,7 @@ class MpiTransport(Transport):
             return False
         mine, status = self.tag(channel), MPI.Status()
         for source in (MPI.ANY_SOURCE if peer == ANY else peer, MPI.ANY_SOURCE):
-            if self.data.Iprobe(source, MPI.ANY_TAG, status):
+            if ulfm.ask(self.data, self.data.Iprobe, source, MPI.ANY_TAG, status):
                 other = status.tag
                 if other != mine and other & self.number_mask == mine & self.number_mask:
                     return True
@@ -168,19 +187,24 @@ class MpiTransport(Transport):
             time.sleep(NAP)
 
     def post(self, peer: int, report: Any) -> None:
-        self.posted.append(self.control.isend(report, dest=peer))
+        self.posted = ulfm.under_way(self.control, self.posted)
+        if self.world[peer] not in self.membership.dead:
+            self.posted.append(self.control.isend(report, dest=peer))
 
     def poll(self) -> Iterable[tuple[int, Any]]:
-        status = MPI.Status()
-        while self.control.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG, status):
-            yield status.source, self.control.recv(source=status.source)
+        return ulfm.arrived(self.control)
 
     def leave(self) -> None:
         self.membership.leave()
 
     def gone(self) -> set[int]:
-        left = self.membership.now()
-        return {rank for rank, member in enumerate(self.world) if member in left}
+        self.membership.look()
+        gone = self.membership.left | self.membership.dead
+        return {rank for rank, member in enumerate(self.world) if member in gone}
+
+    def dead(self) -> set[int]:
+        self.membership.look()
+        return {rank for rank, member in enumerate(self.world) if member in self.membership.dead}
 
     def publish(self, key: int, value: Any) -> None:
         """MPI_Comm_split exchanges the values itself."""
@@ -210,4 +234,9 @@ class MpiTransport(Transport):
     def vendor(
         self, collective: str, buffers: dict[str, NDArray[Any]], op: Op | None, root: int, sizes: Sizes
     ) -> None:
-        vendor.run(self.data, collective, buffers, op, root, sizes)
+        try:
+            vendor.run(self.data, collective, buffers, op, root, sizes)
+        except MPI.Exception as error:
+            ulfm.acknowledge(self.data, error)
+            self.data.Revoke()  # or ranks that do not miss the dead one themselves would wait for ever
+            raise RankLost(f"the MPI library's own {collective}: {error}") from None

@@ -29,6 +29,7 @@ TRANSPORT_VARIABLE = "RINGLEADER_TRANSPORT"  # one of:
 TRANSPORTS = ("shm", "windows", "mpi")  # the fastest first
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
+MOST_TURNS = 10  # so many times longer at most waits a rank that ends the job after a death
 
 _world = threading.local()  # ranks may be threads, so each has its own
 
@@ -188,7 +189,21 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
         stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
         stream.flush()
         time.sleep(LAST_WORDS)
+    _await_turn()
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
+
+
+def _await_turn() -> None:
+    """After a death the survivors often fail together, but Open MPI's launcher may hang if several end the job at
+    once: so one after the other, and the first ends them all."""
+    from mpi4py import MPI
+    from ringleader.runtime.comm import ulfm
+
+    world = MPI.COMM_WORLD
+    ulfm.ask(world, world.Iprobe)  # MPI hears of deaths while it is called
+    if dead := ulfm.dead(world):
+        before = sum(rank not in dead for rank in range(world.rank))
+        time.sleep(LAST_WORDS * min(before, MOST_TURNS))
 
 
 def _finish_mpi(world: Communicator, transport: Any) -> None:
