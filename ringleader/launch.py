@@ -1,7 +1,8 @@
 """Starting the ranks: ``ringleader ... -n 4`` runs ``mpirun -n 4 python -m ringleader ...`` and waits for it.
 
 Two families of mpirun are known by what ``--version`` prints. Open MPI must be told that more ranks than
-cores and the root user are welcome. Hydra (MPICH, Intel MPI, MVAPICH) needs nothing.
+cores and the root user are welcome. Hydra (MPICH, Intel MPI, MVAPICH) needs nothing. Both end a job when a
+rank dies, unless they are told that the others can go on.
 """
 
 import math
@@ -76,12 +77,21 @@ def find_mpirun(python: str = sys.executable) -> Path:
     raise LaunchError(f"more than one rank needs MPI, and no mpirun was found: {INSTALL_HINT}")
 
 
-def mpirun_options(version: str, root: bool, terminal: bool) -> list[str]:
-    """What the mpirun that prints ``version`` needs on a crowded machine, in a container, in a terminal."""
+def mpirun_options(version: str, root: bool, terminal: bool, survive: bool = False) -> list[str]:
+    """What the mpirun that prints ``version`` needs on a crowded machine, in a container, in a terminal, and to let
+    the other ranks ``survive`` one that dies."""
     open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version)
+    if survive and not (int(open_mpi[1]) >= 5 if open_mpi else "HYDRA" in version):
+        told = " ".join(version.split("\n", 1)[0].split()) or "of no known kind"
+        raise LaunchError(
+            f"this mpirun ({told}) ends the whole job when a rank dies. To survive that needs Open MPI 5 or later, "
+            "or MPICH; there is an embedded one: pip install 'ringleader[mpi]'"
+        )
     if open_mpi is None:
-        return []
+        return ["-disable-auto-cleanup"] if survive else []
     options = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
+    if survive:
+        options += ["--with-ft", "ulfm"]
     if root:
         options.append("--allow-run-as-root")
     if terminal and int(open_mpi[1]) >= 5:  # which otherwise holds a progress bar back until its line ends
@@ -89,13 +99,22 @@ def mpirun_options(version: str, root: bool, terminal: bool) -> list[str]:
     return options
 
 
-def mpirun_command(ranks: int, program: list[str]) -> list[str]:
-    """The command that starts ``program``, a Python with its arguments, on ``ranks`` ranks of that Python's MPI."""
+def mpirun_command(ranks: int, program: list[str], survive: bool = False) -> list[str]:
+    """The command that starts ``program``, a Python with its arguments, on ``ranks`` ranks of that Python's MPI.
+
+    ``survive``: the death of a rank (killed, crashed) does not end the job; LaunchError where the mpirun cannot do that.
+    The survivors learn of it over every transport under Open MPI (ULFM), under MPICH over shared memory only.
+
+    Such a job ends as its survivors do. Open MPI says nothing of the dead: its exit code is 0 if all others ended well
+    (even if there are none), else that of one that failed. MPICH writes on stdout "YOUR APPLICATION TERMINATED WITH
+    THE EXIT STRING: Killed (signal 9)", and its exit code is the dead rank's signal, mixed with the others' codes.
+    An exception that nobody catches still ends all ranks, with exit code 1.
+    """
     mpirun = find_mpirun(program[0])
     if program[0] == sys.executable and find_spec("mpi4py") is None:
         raise LaunchError(f"more than one rank needs MPI, and mpi4py is not installed: {INSTALL_HINT}")
     answer = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30, check=False)
-    options = mpirun_options(answer.stdout + answer.stderr, os.geteuid() == 0, sys.stdout.isatty())
+    options = mpirun_options(answer.stdout + answer.stderr, os.geteuid() == 0, sys.stdout.isatty(), survive)
     return [str(mpirun), *options, "-n", str(ranks), *program]
 
 
@@ -111,10 +130,11 @@ def rank_environment(ranks: int) -> dict[str, str]:
     return environment
 
 
-def launch(ranks: int, arguments: list[str]) -> int:
-    """Run ``ringleader <arguments>`` on ``ranks`` ranks of this machine; return the exit code of the job."""
+def launch(ranks: int, arguments: list[str], survive: bool = False) -> int:
+    """Run ``ringleader <arguments>`` on ``ranks`` ranks of this machine; return the exit code of the job. ``survive``:
+    see mpirun_command."""
     program = [sys.executable, "-m", "ringleader", *arguments]
-    code = run_job(mpirun_command(ranks, program), rank_environment(ranks))
+    code = run_job(mpirun_command(ranks, program, survive), rank_environment(ranks))
     if code != 0 and sys.stdout.isatty():
         print(SHOW_CURSOR, end="", flush=True)  # a rank that was ended amid its progress bar could not
     return code

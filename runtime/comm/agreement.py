@@ -118,7 +118,7 @@ class Agreement:
         """After this rank's last call: answer those who still ask, and raise what they raise."""
         self.state = state
         self.listen()
-        if self.reports:
+        if self.reports and not self.broken:
             self._answer(min(self.reports))
 
     def abandon(self, number: int) -> NoReturn:
@@ -159,6 +159,8 @@ class Agreement:
         start, turn = time.monotonic(), 0
         while len(heard) < transport.size:
             self.listen()
+            if (first := min(self.reports)) < number:  # some came through that call, some did not
+                self._answer(first)
             silent = set(range(transport.size)) - set(heard)
             if silent <= transport.dead():
                 break

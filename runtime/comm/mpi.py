@@ -7,9 +7,9 @@ channel is watched, time-outs work, and more ranks than cores make progress.
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -62,53 +62,82 @@ class Membership:
 
 
 class _Request(Request):
-    """``start``: what asks MPI for it, on ``comm``."""
+    """``request``: MPI's, on ``comm``; None if the other rank is dead."""
 
     def __init__(
-        self, transport: MpiTransport, comm: MPI.Intracomm, start: Callable[[], MPI.Request], view: Bytes,
-        peer: int, channel: Channel, is_recv: bool,
+        self, transport: MpiTransport, comm: MPI.Intracomm, request: MPI.Request | None, view: Bytes, peer: int,
+        channel: Channel, is_recv: bool,
     ) -> None:  # fmt: skip
-        self.transport, self.comm, self.start = transport, comm, start
+        self.transport, self.comm, self.request = transport, comm, request
         self.view, self.channel = view, channel
         self.peer, self.tag, self.is_recv = peer, channel.tag, is_recv
         self.done = False
-        # A send to the dead is not tried, or those that nobody takes would fill up MPI's buffers.
-        self._lost = not is_recv and transport.world[peer] in transport.membership.dead
-        self.request = MPI.REQUEST_NULL if self._lost else start()
 
     def test(self) -> bool:
-        if not self.done and not self._lost:
-            status = MPI.Status() if self.is_recv and self.peer == ANY else None
+        if not self.done and self.request is not None:
             try:
-                self.done = self.request.Test(status)
+                self.done = self.request.Test()
             except MPI.Exception as error:
                 if ulfm.acknowledge(self.comm, error):
-                    self._sever()
-            if self.done and status is not None:
-                self.peer, self.tag = status.source, status.tag
+                    self.request = None
         return self.done
-
-    def _sever(self) -> None:
-        """The other rank has died, amid its message if this one receives from anyone: then the next may come."""
-        if self.is_recv and self.peer == ANY:
-            self.request = self.start()
-        else:
-            self._lost = True
 
     @property
     def lost(self) -> bool:
-        return self._lost
+        return self.request is None
 
     def cancel(self) -> None:
         """A receive is cancelled; a send cannot be, so its memory is kept alive instead."""
-        if self.is_recv and not self.test() and not self._lost:
+        if self.is_recv and not self.test() and self.request is not None:
             self.request.Cancel()
             ulfm.ask(self.comm, self.request.Wait)
-        elif not self.done and not self._lost:
+        elif not self.done and self.request is not None:
             self.transport.abandoned.append(self)
 
     def conflict(self) -> bool:
         return self.transport.conflict(self.channel, self.peer)
+
+
+class _FromAnyone(_Request):
+    """It waits for a message, and then receives that: MPI's own receive from anyone would be stuck for ever if it had
+    taken the message of a rank that died while sending it."""
+
+    def __init__(self, transport: MpiTransport, comm: MPI.Intracomm, view: Bytes, channel: Channel) -> None:
+        super().__init__(transport, comm, None, view, ANY, channel, is_recv=True)
+        transport.listening.append(self)
+        transport.listen()
+
+    def match(self) -> bool:
+        """Take the oldest message that nobody has taken."""
+        tag, status = MPI.ANY_TAG if self.channel.tag == ANY else self.channel.tag, MPI.Status()
+        message = ulfm.ask(self.comm, self.comm.Improbe, MPI.ANY_SOURCE, tag, status)
+        if message is not None:
+            self.request, self.peer, self.tag = (
+                message.Irecv([self.view, MPI.BYTE]),
+                status.source,
+                status.tag,
+            )
+        return message is not None
+
+    def test(self) -> bool:
+        if self.request is None and not self.done:
+            self.transport.listen()
+        elif not super().test() and self.request is None:
+            self.peer = ANY
+            self.transport.listening.insert(0, self)
+        return self.done
+
+    @property
+    def lost(self) -> bool:
+        return False
+
+    def cancel(self) -> None:
+        with self.transport.lock:
+            waiting = self in self.transport.listening
+            if waiting:
+                self.transport.listening.remove(self)
+        if not waiting:
+            super().cancel()
 
 
 class MpiTransport(Transport):
@@ -131,6 +160,8 @@ class MpiTransport(Transport):
         self.digest_mask = (1 << (self.highest_tag.bit_length() - NUMBER_BITS - 1)) - 1
         self.abandoned: list[_Request] = []
         self.posted: list[MPI.Request] = []
+        self.listening: list[_FromAnyone] = []
+        self.lock = threading.Lock()  # of ``listening``: threads may share a communicator
 
     def _world_ranks(self) -> list[int]:
         group, world = self.comm.Get_group(), self.membership.comm.Get_group()
@@ -160,13 +191,26 @@ class MpiTransport(Transport):
     def _isend(self, view: Bytes, peer: int, channel: Channel) -> Request:
         comm, tag = self._route(channel)
         kind = comm.Issend if channel.synchronous else comm.Isend
-        start = partial(kind, [view, MPI.BYTE], peer, tag)
-        return _Request(self, comm, start, view, peer, channel, is_recv=False)
+        # To the dead nothing is sent: what nobody takes would fill up MPI's buffers.
+        fallen = self.world[peer] in self.membership.dead
+        request = None if fallen else kind([view, MPI.BYTE], peer, tag)
+        return _Request(self, comm, request, view, peer, channel, is_recv=False)
 
     def _irecv(self, view: Bytes, peer: int, channel: Channel) -> Request:
         comm, tag = self._route(channel)
-        start = partial(comm.Irecv, [view, MPI.BYTE], MPI.ANY_SOURCE if peer == ANY else peer, tag)
-        return _Request(self, comm, start, view, peer, channel, is_recv=True)
+        if peer == ANY:
+            return _FromAnyone(self, comm, view, channel)
+        return _Request(
+            self, comm, comm.Irecv([view, MPI.BYTE], peer, tag), view, peer, channel, is_recv=True
+        )
+
+    def listen(self) -> None:
+        """Receives from anyone take what has come, the oldest of them first."""
+        if self.lock.acquire(blocking=False):
+            try:
+                self.listening = [request for request in self.listening if not request.match()]
+            finally:
+                self.lock.release()
 
     def conflict(self, channel: Channel, peer: int) -> bool:
         """A probe shows the oldest message that no receive has matched: of the peer, and of anyone."""
@@ -181,6 +225,9 @@ class MpiTransport(Transport):
         return False
 
     def pause(self, turn: int) -> None:
+        """Whatever is waited for, receives from anyone go on."""
+        if self.listening:
+            self.listen()
         if turn < SPIN:
             os.sched_yield()
         else:

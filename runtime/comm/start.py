@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ringleader.runtime.comm import settings
@@ -101,6 +102,7 @@ def _mpi(timeout: float) -> Communicator:
     sys.excepthook = _abort_job
     _outlive_others(MPI.Get_library_version())
     transport = _transport(MPI.COMM_WORLD)
+    sys.excepthook = partial(_abort_job, transport=transport)
     told = settings.read(transport.name, transport.nodes) if transport.rank == 0 else None
     told = MPI.COMM_WORLD.bcast(told).require()
     world = Communicator(transport, timeout=timeout, settings=told)
@@ -176,7 +178,7 @@ def release(communicator: Communicator) -> None:
         communicator._transport.free()
 
 
-def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _abort_job(kind: type[BaseException], error: BaseException, trace: Any, transport: Any = None) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
 
@@ -189,20 +191,16 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
         stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
         stream.flush()
         time.sleep(LAST_WORDS)
-    _await_turn()
+    if transport is not None:
+        _await_turn(transport)
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
 
-def _await_turn() -> None:
+def _await_turn(transport: Transport) -> None:
     """After a death the survivors often fail together, but Open MPI's launcher may hang if several end the job at
     once: so one after the other, and the first ends them all."""
-    from mpi4py import MPI
-    from ringleader.runtime.comm import ulfm
-
-    world = MPI.COMM_WORLD
-    ulfm.ask(world, world.Iprobe)  # MPI hears of deaths while it is called
-    if dead := ulfm.dead(world):
-        before = sum(rank not in dead for rank in range(world.rank))
+    if dead := transport.dead():
+        before = sum(rank not in dead for rank in range(transport.rank))
         time.sleep(LAST_WORDS * min(before, MOST_TURNS))
 
 
@@ -220,7 +218,7 @@ def _see_through(world: Communicator, transport: Any) -> None:
         transport.leave()
         _stay(world, "has finished")
     except BaseException as error:
-        _abort_job(type(error), error, error.__traceback__)
+        _abort_job(type(error), error, error.__traceback__, transport)
 
 
 def _end_without_mpi() -> None:
