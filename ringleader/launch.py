@@ -2,7 +2,8 @@
 
 Two families of mpirun are known by what ``--version`` prints. Open MPI must be told that more ranks than
 cores and the root user are welcome. Hydra (MPICH, Intel MPI, MVAPICH) needs nothing. Both end a job when a
-rank dies, unless they are told that the others can go on.
+rank dies; Open MPI 5 can be told to let the others go on. (Hydra's -disable-auto-cleanup is not enough: MPICH
+4.3 and 5.0 kill the survivors as soon as one of them prints.)
 """
 
 import math
@@ -81,14 +82,14 @@ def mpirun_options(version: str, root: bool, terminal: bool, survive: bool = Fal
     """What the mpirun that prints ``version`` needs on a crowded machine, in a container, in a terminal, and to let
     the other ranks ``survive`` one that dies."""
     open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version)
-    if survive and not (int(open_mpi[1]) >= 5 if open_mpi else "HYDRA" in version):
+    if survive and not (open_mpi and int(open_mpi[1]) >= 5):
         told = " ".join(version.split("\n", 1)[0].split()) or "of no known kind"
         raise LaunchError(
-            f"this mpirun ({told}) ends the whole job when a rank dies. To survive that needs Open MPI 5 or later, "
-            "or MPICH; there is an embedded one: pip install 'ringleader[mpi]'"
+            f"this mpirun ({told}) ends the whole job when a rank dies. To go on needs Open MPI 5 or later; "
+            + INSTALL_HINT
         )
     if open_mpi is None:
-        return ["-disable-auto-cleanup"] if survive else []
+        return []
     options = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
     if survive:
         options += ["--with-ft", "ulfm"]
@@ -102,13 +103,10 @@ def mpirun_options(version: str, root: bool, terminal: bool, survive: bool = Fal
 def mpirun_command(ranks: int, program: list[str], survive: bool = False) -> list[str]:
     """The command that starts ``program``, a Python with its arguments, on ``ranks`` ranks of that Python's MPI.
 
-    ``survive``: the death of a rank (killed, crashed) does not end the job; LaunchError where the mpirun cannot do that.
-    The survivors learn of it over every transport under Open MPI (ULFM), under MPICH over shared memory only.
-
-    Such a job ends as its survivors do. Open MPI says nothing of the dead: its exit code is 0 if all others ended well
-    (even if there are none), else that of one that failed. MPICH writes on stdout "YOUR APPLICATION TERMINATED WITH
-    THE EXIT STRING: Killed (signal 9)", and its exit code is the dead rank's signal, mixed with the others' codes.
-    An exception that nobody catches still ends all ranks, with exit code 1.
+    ``survive``: the death of a rank (killed, crashed) does not end the job; LaunchError where this mpirun cannot do
+    that. mpirun then says nothing of the dead: the job ends when its last rank does, with exit code 0 if the survivors
+    ended well (or all died). An exception that nobody catches still ends all ranks, with exit code 1. Without
+    ``survive`` a death ends the job with 128 + the signal (MPICH: the signal), and the launcher names rank and signal.
     """
     mpirun = find_mpirun(program[0])
     if program[0] == sys.executable and find_spec("mpi4py") is None:
