@@ -91,7 +91,9 @@ def test_bulk_sums_coded_integers(mode, staleness):
             each = np.arange(size) * STRIDE * len(server.workers) + sum(server.workers)
             assert np.array_equal(w, 7 + (step + 1) * each)
 
-    served(UNDER_MPI or 5, work, 2, mode=mode, staleness=staleness, rule="add", reduction="sum", part_bytes=1000)
+    served(
+        UNDER_MPI or 5, work, 2, mode=mode, staleness=staleness, rule="add", reduction="sum", part_bytes=1000
+    )
 
 
 def test_no_staleness_has_the_bits_of_bulk():
