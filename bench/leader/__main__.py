@@ -18,9 +18,10 @@ from typing import Any
 
 from ringleader.bench.job import JobLostError
 from ringleader.bench.leader import crossover, page, plot, stragglers, throughput
+from ringleader.bench.leader.ranks import BUDGET
 from ringleader.bench.page import write_section
 from ringleader.bench.results import machine
-from ringleader.launch import LaunchError, mpirun_command
+from ringleader.runtime.comm.mpirun import LaunchError, mpirun_command
 
 WORKERS, SERVERS, RANKS, REPEATS = (1, 2, 4, 8), (1, 2, 4), (2, 4, 8), 5
 QUICK = 0.005  # seconds of a measurement
@@ -30,7 +31,7 @@ def _throughput(options: argparse.Namespace, about: dict[str, Any]) -> str:
     roles = throughput.every((2,), (1,)) if options.quick else throughput.every(WORKERS, SERVERS)
     sizes = throughput.SIZES[:3:2] if options.quick else throughput.SIZES
     rows = []
-    for row in throughput.run(roles, sizes, _repeats(options), mpirun_command, *_budget(options)):
+    for row in throughput.run(roles, sizes, _repeats(options), mpirun_command, _budget(options)):
         _progress(f"{row.roles}, {page.size_text(row.nbytes)}: {max(row.shares):.0%} at most")
         rows.append(row)
     return page.throughput_section(rows, about)
@@ -38,7 +39,7 @@ def _throughput(options: argparse.Namespace, about: dict[str, Any]) -> str:
 
 def _stragglers(options: argparse.Namespace, about: dict[str, Any]) -> str:
     plan = stragglers.Plan(repeats=_repeats(options))
-    methods, patterns = stragglers.METHODS, stragglers.PATTERNS
+    methods, patterns = list(stragglers.METHODS), list(stragglers.PATTERNS)
     if options.quick:
         plan = stragglers.Plan(workers=2, nap=0.02, seconds=0.5, repeats=_repeats(options), every=0.1)
         methods, patterns = methods[:1] + methods[4:5], patterns[:1]
@@ -55,7 +56,7 @@ def _crossover(options: argparse.Namespace, about: dict[str, Any]) -> str:
         ((3,), (1, 2), (4096, 65536)) if options.quick else (RANKS, SERVERS, crossover.SIZES)
     )
     found = []
-    for of in crossover.run(ranks, servers, sizes, _repeats(options), mpirun_command, *_budget(options)):
+    for of in crossover.run(ranks, servers, sizes, _repeats(options), mpirun_command, _budget(options)):
         _progress(f"{of[0].n} ranks")
         found.append(of)
     curves = crossover.curves([point for _, _, points in found for point in points])
@@ -70,8 +71,8 @@ def _repeats(options: argparse.Namespace) -> int:
     return int(options.repeats or (1 if options.quick else 3 if options.what == "stragglers" else REPEATS))
 
 
-def _budget(options: argparse.Namespace) -> list[float]:
-    return [QUICK] if options.quick else []
+def _budget(options: argparse.Namespace) -> float:
+    return QUICK if options.quick else BUDGET
 
 
 def _progress(text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from ringleader.collectives.topology.base import Topology, links
 from ringleader.collectives.topology.graph import Graph
 from ringleader.collectives.topology.units import FASTEST
 from scipy.optimize import nnls
-from statistics import median
 
 SIZES = (4 << 10, 32 << 10, 256 << 10, 2 << 20, 16 << 20)  # bytes of a message
 SMALL = 4  # bytes of a message that only costs its start
@@ -117,7 +117,7 @@ class Measurement:
         ]
         measure(every, repeats, budget)
         rounds = {name: [s / (self.n - 1) for s in _medians(of)] for name, of in self.rings.items()}
-        native = fitted(self.n, rounds, _medians(self.pair), *_medians([self.gather]), self.sizes)
+        native = fitted(self.n, rounds, _medians(self.pair), _medians([self.gather])[0], self.sizes)
         return native, lettered(native, _medians(self.letters), _medians(self.folds), self.sizes)
 
 

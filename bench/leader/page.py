@@ -8,7 +8,7 @@ from typing import Any
 
 from ringleader.bench.leader import crossover, stragglers, throughput
 from ringleader.bench.leader.fit import Machine
-from ringleader.bench.leader.training import BATCH, EVALUATED, LEARNING_RATE
+from ringleader.bench.leader.training import BATCH, EVALUATED, IN_TURN, LEARNING_RATE, STEADY
 from ringleader.bench.results import machine_text
 from ringleader.bench.verdicts import LIMIT
 
@@ -119,8 +119,8 @@ def stragglers_section(
     rows: Sequence[stragglers.Row], plan: stragglers.Plan, about: Mapping[str, Any], picture: str | None
 ) -> str:
     told = {
-        stragglers.STEADY: f"the last of {plan.workers} workers sleeps {plan.nap * 1e3:g} ms in every step",
-        stragglers.IN_TURN: f"in step t worker t mod {plan.workers} sleeps {plan.nap * 1e3:g} ms",
+        STEADY: f"the last of {plan.workers} workers sleeps {plan.nap * 1e3:g} ms in every step",
+        IN_TURN: f"in step t worker t mod {plan.workers} sleeps {plan.nap * 1e3:g} ms",
     }
     parts = ["## Parameter server: a slow worker", made_by(about), STRAGGLERS]
     parts.append(f"Each run trains for {plan.seconds:g} s; {plan.repeats} repeat{'s' * (plan.repeats > 1)}.")
@@ -156,8 +156,12 @@ def crossover_section(
     if picture:
         parts.append(f"![how many times as fast as the ring, over bytes]({picture})")
     parts.append("The machine, native messages and letters:")
-    parts.append(table(["ranks", "messages", "α", "of it CPU", "1/β a rank", "1/β all ranks", "1/γ"],
-                       [line for native, letters, _ in found for line in (_fit(native, "native"), _fit(letters, "letters"))], 2))  # fmt: skip
+    fits = [
+        line for native, letters, _ in found for line in (_fit(native, "native"), _fit(letters, "letters"))
+    ]
+    parts.append(
+        table(["ranks", "messages", "α", "of it CPU", "1/β a rank", "1/β all ranks", "1/γ"], fits, 2)
+    )
     parts.append("Where it is faster than the ring; and at how many sizes the model names the faster one:")
     parts.append(
         table(["ranks", "what", "servers", "predicted", "measured", "agree"], [_curve(c) for c in curves], 2)

@@ -48,7 +48,7 @@ class Series:
 
 def slowest(answers: list[Answer]) -> float:
     """Seconds on the rank that took longest."""
-    return max(answer["times"][0] for answer in answers) / 1e9
+    return float(max(answer["times"][0] for answer in answers)) / 1e9
 
 
 @contextmanager

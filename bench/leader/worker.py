@@ -22,13 +22,14 @@ from ringleader.bench.leader import training
 from ringleader.bench.worker import contents, obey, stay
 from ringleader.collectives import Schedule, build
 from ringleader.runtime.comm import Communicator, init
+from ringleader.runtime.comm.errors import CollectiveTimeout
 from ringleader.runtime.comm.leader import ParameterServer
 from ringleader.runtime.comm.leader.kinds import Kind
 from ringleader.runtime.comm.leader.post import Letter, Post
 
 DTYPE = np.dtype(np.float32)
 PATIENCE = 120.0  # seconds
-WARM_UP = 2  # iterations before those that are timed
+WARM_UP = 2  # calls before those that are timed
 Arrays = tuple[NDArray[Any], NDArray[Any]]
 
 
@@ -56,14 +57,11 @@ class Rank:
             gradient[...] = code + number
             server.init({"w": gradient})
 
-            def iterate(times: int) -> None:
-                for _ in range(times):
-                    server.push_pull("w", gradient, out=out).wait()
-                    server.clock()
+            def iterate() -> None:
+                server.push_pull("w", gradient, out=out).wait()
+                server.clock()
 
-            iterate(WARM_UP)
-            server.barrier()
-            took = _timed(iterate, iterations)
+            took = _timed(iterate, iterations, server.barrier)
             wrong = int(np.count_nonzero(out != count * code + count * (count - 1) // 2))
         server.close()
         return {"times": [took], "wrong": wrong}
@@ -78,21 +76,14 @@ class Rank:
         self._stay(True)
         how = algorithm if algorithm == "auto" else build(name, algorithm, ranks, **options)
         call = self._call(group, name, how, nbytes)
-        for _ in range(WARM_UP):
-            call()
-        group.barrier()
-        return {"times": [_timed(lambda times: [call() for _ in range(times)], iterations)]}
+        return {"times": [_timed(call, iterations, group.barrier)]}
 
     def copy(self, nbytes: int, iterations: int) -> dict[str, Any]:
         """Nanoseconds of copying ``nbytes`` so many times, on all ranks at once."""
         self._stay(True)
         source, target = self._private(nbytes)
         source[...] = 1
-        np.copyto(target, source)
-        self.world.barrier()
-        return {
-            "times": [_timed(lambda times: [np.copyto(target, source) for _ in range(times)], iterations)]
-        }
+        return {"times": [_timed(partial(np.copyto, target, source), iterations, self.world.barrier)]}
 
     def fold(self, nbytes: int, iterations: int) -> dict[str, Any]:
         """Nanoseconds of as many sums of two arrays, on rank 0 alone."""
@@ -100,19 +91,14 @@ class Rank:
             return {"times": [0]}
         total, other = self._private(nbytes)
         total[...] = other[...] = 0
-        return {
-            "times": [
-                _timed(lambda times: [np.add(total, other, out=total) for _ in range(times)], iterations)
-            ]
-        }
+        return {"times": [_timed(partial(np.add, total, other, out=total), iterations)]}
 
     def letters(self, nbytes: int, iterations: int) -> dict[str, Any]:
         """Nanoseconds of half as many round trips between ranks 0 and 1, by letters as the parameter server sends them."""
-        if self.rank > 1:
+        group = self._group(2)
+        if group is None:
             return {"times": [0]}
         self._stay(False)
-        group = self._group(2)
-        assert group is not None
         mine, yours = self._pair("exchanged", nbytes)
         mine[...] = yours[...] = 0
         came = 0
@@ -123,16 +109,18 @@ class Rank:
 
         post = Post(group._transport, lambda letter: post.receive(letter, yours, arrived), lambda rank: None)
 
-        def go(times: int) -> None:
-            for i in range(came, came + times):
-                if self.rank == 0:
-                    post.send(1, Letter(Kind.PUSH), mine)
-                post.wait_until(lambda end=i: came > end, PATIENCE)  # type: ignore[misc]
-                if self.rank == 1:
-                    post.send(0, Letter(Kind.PUSH), mine)
+        def turn() -> None:
+            end = came + 1
+            if self.rank == 0:
+                post.send(1, Letter(Kind.PUSH), mine)
+            if not post.wait_until(lambda: came >= end, PATIENCE):
+                raise CollectiveTimeout(
+                    f"letters on rank {self.rank}: none from rank {1 - self.rank} in {PATIENCE:g} s"
+                )
+            if self.rank == 1:
+                post.send(0, Letter(Kind.PUSH), mine)
 
-        go(WARM_UP)
-        took = _timed(go, iterations) // 2
+        took = _timed(turn, iterations) // 2
         post.wait_until(lambda: not post.sending, PATIENCE)
         post.close()
         return {"times": [took]}
@@ -189,9 +177,14 @@ class Rank:
         return self.arrays["private"][1]
 
 
-def _timed(call: Callable[[int], object], iterations: int) -> int:
+def _timed(call: Callable[[], object], iterations: int, together: Callable[[], object] = lambda: None) -> int:
+    """Nanoseconds of so many calls, after some that warm up. ``together``: begin when all ranks do."""
+    for _ in range(WARM_UP):
+        call()
+    together()
     start = time.perf_counter_ns()
-    call(iterations)
+    for _ in range(iterations):
+        call()
     return time.perf_counter_ns() - start
 
 

@@ -207,9 +207,8 @@ def test_a_run():
 
 
 def test_times_count_from_the_first_start():
-    answers = [
-        {"start": 10.5, "ends": [11.0], "at": [0.0, 1.0], "losses": [2.0, 1.0]}, {"start": 10.0, "ends": [12.0], "at": [], "losses": []},
-    ]  # fmt: skip
+    first = {"start": 10.5, "ends": [11.0], "at": [0.0, 1.0], "losses": [2.0, 1.0]}
+    answers = [first, {"start": 10.0, "ends": [12.0], "at": [], "losses": []}]
     assert stragglers.trained(answers) == Trained([[1.0], [2.0]], [0.5, 1.5], [2.0, 1.0])
 
 
@@ -271,16 +270,16 @@ def test_wrong_elements_are_counted(monkeypatch, error):
 
 
 def test_a_measurement_grows_until_it_lasts():
-    class Job:
-        asked = []
+    asked = []
 
+    class Job:
         def ask(self, iterations, do):
-            self.asked.append(iterations)
+            asked.append(iterations)
             return [{"times": [iterations * 1_000_000], "wrong": 1}, {"times": [iterations * 2_000_000]}]
 
     entry = fit.series(Job(), do="something")
     entry.turn(0.1)
     entry.turn(0.05)
-    assert Job.asked == [1, 50, 25] and entry.seconds == [0.002, 0.002], "of the slowest rank"
+    assert asked == [1, 50, 25] and entry.seconds == [0.002, 0.002], "of the slowest rank"
     assert entry.wrong == 3
     assert np.isclose(entry.pace, 0.002)

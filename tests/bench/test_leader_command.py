@@ -5,7 +5,7 @@ import re
 import pytest
 from ringleader.bench.job import JobLostError
 from ringleader.bench.leader import __main__ as command
-from ringleader.launch import LaunchError
+from ringleader.runtime.comm.mpirun import LaunchError
 
 PNG = b"\x89PNG"
 
