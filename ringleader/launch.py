@@ -17,14 +17,15 @@ from ringleader.runtime.comm.cores import threads_per_rank
 from ringleader.runtime.comm.mpirun import (
     INSTALL_HINT,
     LaunchError,
+    SurvivalError,
     find_mpirun,
     mpirun_command,
     mpirun_options,
 )
 
 __all__ = [
-    "INSTALL_HINT", "LaunchError", "Launched", "find_mpirun", "kill_tree", "launch", "launched", "mpirun_command",
-    "mpirun_options", "rank_environment", "run_job",
+    "INSTALL_HINT", "LaunchError", "Launched", "SurvivalError", "find_mpirun", "kill_tree", "launch", "launched",
+    "mpirun_command", "mpirun_options", "rank_environment", "run_job",
 ]  # fmt: skip
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -77,9 +78,13 @@ def rank_environment(ranks: int) -> dict[str, str]:
 
 def launch(ranks: int, arguments: list[str], survive: bool = False) -> int:
     """Run ``ringleader <arguments>`` on ``ranks`` ranks of this machine; return the exit code of the job. ``survive``:
-    see mpirun_command."""
+    see mpirun_command; where this mpirun cannot do that, a death ends the job."""
     program = [sys.executable, "-m", "ringleader", *arguments]
-    code = run_job(mpirun_command(ranks, program, survive), rank_environment(ranks))
+    try:
+        command = mpirun_command(ranks, program, survive)
+    except SurvivalError:
+        command = mpirun_command(ranks, program)
+    code = run_job(command, rank_environment(ranks))
     if code != 0 and sys.stdout.isatty():
         print(SHOW_CURSOR, end="", flush=True)  # a rank that was ended amid its progress bar could not
     return code

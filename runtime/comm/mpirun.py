@@ -24,6 +24,10 @@ class LaunchError(RuntimeError):
     """The ranks cannot be started; the message says what to do."""
 
 
+class SurvivalError(LaunchError):
+    """This mpirun ends the whole job when a rank dies."""
+
+
 def find_mpirun(python: str = sys.executable) -> Path:
     """mpirun: beside that Python (the embedded MPI wheel); for this one also among its scripts, or on PATH."""
     places: list[str | None] = [str(Path(python).parent)]
@@ -43,7 +47,7 @@ def mpirun_options(version: str, root: bool, terminal: bool, survive: bool = Fal
     open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version)
     if survive and not (open_mpi and int(open_mpi[1]) >= 5):
         told = " ".join(version.split("\n", 1)[0].split()) or "of no known kind"
-        raise LaunchError(
+        raise SurvivalError(
             f"this mpirun ({told}) ends the whole job when a rank dies. To go on needs Open MPI 5 or later; "
             + INSTALL_HINT
         )

@@ -200,7 +200,7 @@ RUN = Trained([[1.0, 2.0, 3.0, 4.0], [2.5, 5.0]], [0.0, 2.0, 4.0], [2.0, 1.0, 0.
 def test_a_run():
     assert [RUN.gradients(at) for at in (0.5, 1.0, 2.5, 9.0)] == [0, 1, 3, 6]
     assert RUN.largest_gap == 3, "at 4 s the first has ended 4 steps, the second 1"
-    assert Trained([[1.0, 2.0], [0.5, 9.0]], [0.0], [1.0]).largest_gap == 1, (
+    assert Trained([[1.0, 2.0], [0.5, 3.0, 4.0, 5.0, 6.0]], [0.0], [1.0]).largest_gap == 1, (
         "what comes after the first has stopped is no race"
     )
     assert (RUN.reached(1.5), RUN.reached(0.1)) == (2.0, None)
