@@ -13,7 +13,8 @@ from ringleader.bench.leader.crossover import SERVER, Curve
 from ringleader.bench.leader.page import size_text
 from ringleader.bench.leader.stragglers import Row
 
-TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+LOSSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
+RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 
 def plot_stragglers(rows: Sequence[Row], path: Path) -> None:
@@ -29,6 +30,7 @@ def plot_stragglers(rows: Sequence[Row], path: Path) -> None:
             upper.plot(*row.curve(), **style)
             lower.plot(*_gradients(row), **style)
         upper.set(yscale="log", title=f"a slow worker: {pattern}")
+        _plain(upper.yaxis, LOSSES, "g")
         lower.set_xlabel("seconds")
         for axis in (upper, lower):
             axis.grid(alpha=0.3)
@@ -64,7 +66,7 @@ def plot_crossover(curves: Sequence[Curve], path: Path) -> None:
             axis.set_title(f"{n} ranks", fontsize="medium", loc="right")
             _scale(axis, sorted({size for curve in own for size in curve.sizes}))
         axes[i][0].set_ylabel("times as fast as the ring")
-    axes[0][0].legend(fontsize="x-small")
+    axes[0][-1].legend(fontsize="x-small")  # the most ranks have all numbers of servers
     for axis in axes[-1]:
         axis.set_xlabel("size")
     figure.savefig(path, dpi=100)
@@ -75,7 +77,12 @@ def _scale(axis: Any, sizes: Sequence[int]) -> None:
     axis.xaxis.set_major_locator(FixedLocator(list(sizes)[:: max(1, len(sizes) // 5)]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size_text(value)))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_locator(FixedLocator(TICKS))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-    axis.yaxis.set_minor_locator(NullLocator())
+    _plain(axis.yaxis, RATIOS, "gx")
     axis.grid(alpha=0.3)
+
+
+def _plain(axis: Any, ticks: Sequence[float], form: str) -> None:
+    """These ticks alone; ``form``: "g", and what comes behind."""
+    axis.set_major_locator(FixedLocator(list(ticks)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:{form[0]}}{form[1:]}"))
+    axis.set_minor_locator(NullLocator())

@@ -44,7 +44,7 @@ class Plan:
     """``nap``: seconds that the slow worker sleeps in a step, besides what a step takes."""
 
     workers: int = 4
-    nap: float = 0.03
+    nap: float = 0.05
     seconds: float = 6.0
     repeats: int = 3
     every: float = 0.2

@@ -229,7 +229,7 @@ def test_the_page_of_a_slow_worker():
     text = page.stragglers_section(rows, stragglers.Plan(workers=2), ABOUT, "slow.png")
     assert "| ring | 1 | 1.00x | 1.0 | 0.2 | 3 | - | 0.500 |" in text
     assert "| SSP, s = 3 | 2 | 1.60x | 0.8 | 0.2 | 3 | 4.0 | 0.100 |" in text
-    assert "the last of 2 workers sleeps 30 ms in every step" in text
+    assert "the last of 2 workers sleeps 50 ms in every step" in text
     assert [str(method) for method in stragglers.METHODS] == [
         "ring", "BSP", "SSP, s = 0", "SSP, s = 1", "SSP, s = 3", "SSP, s = 10", "ASP",
     ]  # fmt: skip
