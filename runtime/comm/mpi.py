@@ -234,7 +234,7 @@ class MpiTransport(Transport):
 
     def post(self, peer: int, report: Any) -> None:
         self.posted = ulfm.under_way(self.control, self.posted)
-        if self.world[peer] not in self.membership.dead:
+        if peer not in self.dead():
             self.posted.append(self.control.isend(report, dest=peer))
 
     def poll(self) -> Iterable[tuple[int, Any]]:
