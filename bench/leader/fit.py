@@ -21,7 +21,7 @@ from ringleader.collectives.topology.graph import Graph
 from ringleader.collectives.topology.units import FASTEST
 from scipy.optimize import nnls
 
-SIZES = (4 << 10, 32 << 10, 256 << 10, 2 << 20, 16 << 20)  # bytes of a message
+SIZES = (4 << 10, 32 << 10, 256 << 10, 1 << 20, 4 << 20)  # bytes of a message
 SMALL = 4  # bytes of a message that only costs its start
 LEAST = 1 / FASTEST  # seconds a byte
 
