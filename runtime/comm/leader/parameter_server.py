@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +26,6 @@ from ringleader.runtime.comm.leader.server import Server
 from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
-from ringleader.runtime.comm.start import end_job
 
 log = logging.getLogger("ringleader.leader")
 
@@ -91,7 +91,7 @@ class ParameterServer:
         )
         self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
         if self._server and self._worker:
-            fail = None if world.transport == "threads" else end_job  # threads: whoever waits raises it
+            fail = None if world.transport == "threads" else _end_job  # threads: whoever waits raises it
             self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
         world.barrier()
 
@@ -337,6 +337,11 @@ def _bytes(request: Request) -> NDArray[np.uint8]:
     if request.answer is None:
         raise RankLost("state_dict: no answer")
     return request.answer
+
+
+def _end_job(error: BaseException) -> None:
+    """What an exception that nobody catches does: the hook was set when the ranks were brought together."""
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _agree(world: Communicator, settings: Settings) -> None:
