@@ -1,0 +1,70 @@
+"""Numbers of 16 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from ringleader.runtime.comm.compression.base import Array, Compressor, Linear, Payload
+
+FLOAT32 = np.finfo(np.float32)
+
+
+class Half(Linear):
+    """IEEE binary16, to nearest, ties to even (Micikevicius et al., "Mixed precision training", ICLR 2018).
+
+    2 bytes an element. What is beyond +-65504, or that over the number of addends, is cut off there: with error feedback
+    it comes later.
+    """
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        self.nbytes = 2 * self.size
+
+    def project(self, x: Array, addends: int = 1) -> Array:
+        # rounding may carry an addend up by 2^-11 of itself: a whole step below keeps the sum of all finite
+        most = np.nextafter(np.float16(65504 / addends), np.float16(0)) if addends > 1 else np.float16(65504)
+        return np.clip(x.reshape(-1), -x.dtype.type(most), x.dtype.type(most)).astype(np.float16)
+
+    def spread(self, values: Array, out: Array) -> None:
+        out[...] = values.reshape(self.shape)
+
+    def _encode(self, x: Array) -> Payload:
+        return self.project(x).view(np.uint8)
+
+    def _decode(self, payload: Payload) -> Array:
+        return _finite(self, np.frombuffer(payload.tobytes(), np.float16).astype(self.dtype))
+
+
+class Brain(Compressor):
+    """bfloat16, the upper half of a binary32, to nearest, ties to even (Kalamkar et al., "A study of BFLOAT16 for deep
+    learning training", arXiv 1905.12322, 2019). 2 bytes an element; the range of float32, beyond which it is cut off.
+
+    Not a Linear one: sums in 8 bits of mantissa lose too much, so ranks fold these in the gradient's own dtype.
+    """
+
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        self.nbytes = 2 * self.size
+
+    def _encode(self, x: Array) -> Payload:
+        bits = narrowed(x).view(np.uint32)
+        rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+        largest = np.uint32(0x7F7F)  # the next is infinity
+        return (np.minimum(rounded & 0x7FFF, largest) | (rounded & 0x8000)).astype(np.uint16).view(np.uint8)
+
+    def _decode(self, payload: Payload) -> Array:
+        upper = np.frombuffer(payload.tobytes(), np.uint16).astype(np.uint32)
+        return _finite(self, (upper << 16).view(np.float32).astype(self.dtype))
+
+
+def narrowed(x: Array) -> NDArray[np.float32]:
+    """As float32, cut off at its range."""
+    if x.dtype == np.float32:
+        return x
+    return np.clip(x, FLOAT32.min, FLOAT32.max).astype(np.float32)
+
+
+def _finite(compressor: Compressor, x: Array) -> Array:
+    if not np.isfinite(x).all():
+        raise compressor.refuse("has elements that are not finite")
+    return x
