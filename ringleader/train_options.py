@@ -101,6 +101,10 @@ def settings(options: Mapping[str, Any], launcher: Launched | None) -> TrainConf
     config = configure(given.pop("model"), **given)
     if ranks == 1 and config.algorithm == "vendor":
         raise ValueError("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2")
+    if ranks == 1 and config.compression is not None:
+        raise ValueError(
+            f"--compression {config.compression}: one rank sends no gradients, it needs several, -n 2"
+        )
     if launcher is not None and launcher.size != ranks:
         raise ValueError(f"-n {ranks}, but the launcher started {launcher.size} ranks; leave -n away")
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor, no_grad
 from ringleader.runtime.autograd.devices import use_gpu
-from ringleader.runtime.parallel import DataParallel
+from ringleader.runtime.parallel import DataParallel, Wire
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, Data, load, shard
 from ringleader.runtime.training.optimizers import clip_gradients, make_optimizer, make_schedule
@@ -39,12 +39,14 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of a training: ``loss`` is that of the last step (NaN if there was none); ``seconds`` without testing."""
+    """Of a training: ``loss`` is that of the last step (NaN if there was none); ``seconds`` without testing; ``wire``: bytes
+    that this rank has sent for gradients, if they were compressed."""
 
     steps: int
     samples: int
     seconds: float
     loss: float
+    wire: Wire | None = None
 
     @property
     def samples_per_second(self) -> float:
@@ -74,7 +76,7 @@ def train(
     is divided by the count of the whole batch, so that the result does not depend on the number of ranks.
     """
     steps = total_steps(data.samples, config)
-    parallel = DataParallel(model.train(), world, config.bucket_bytes, config.algorithm)
+    parallel = DataParallel(model.train(), world, config.bucket_bytes, config.algorithm, config.compression)
     schedule, device = make_schedule(optimizer, steps, config), device_of(model)
     start, samples, loss, testing = time.perf_counter(), 0, float("nan"), 0.0
     for step, (epoch, items) in enumerate(islice(_batches(data, config), steps), start=1):
@@ -98,7 +100,7 @@ def train(
         if on_step is not None and world.rank == 0:
             on_step(StepInfo(step, steps, epoch, loss, samples, speed, scores))
     parallel.close()
-    return Metrics(steps, samples, time.perf_counter() - start - testing, loss)
+    return Metrics(steps, samples, time.perf_counter() - start - testing, loss, parallel.wire)
 
 
 def total_steps(count: int, config: TrainConfig) -> int:

@@ -104,6 +104,10 @@ class Linear(Compressor):
         elements on all ranks that have called it as often. Not checked: ``x``."""
 
     @abstractmethod
+    def blank(self) -> Array:
+        """An array as ``project`` would return, of arbitrary contents."""
+
+    @abstractmethod
     def spread(self, values: Array, out: Array) -> None:
         """Overwrite ``out`` with what ``values``, of the latest ``project``, stand for."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from ringleader.runtime.comm.compression.base import Array, Compressor, Linear, Payload
 
 FLOAT32 = np.finfo(np.float32)
@@ -12,18 +14,21 @@ FLOAT32 = np.finfo(np.float32)
 class Half(Linear):
     """IEEE binary16, to nearest, ties to even (Micikevicius et al., "Mixed precision training", ICLR 2018).
 
-    2 bytes an element. What is beyond +-65504, or that over the number of addends, is cut off there: with error feedback
-    it comes later.
+    2 bytes an element. What is beyond +-65504, or 2^15 over the number of addends (rounded up to a power of two), is cut
+    off there: with error feedback it comes later.
     """
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]
+    def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.nbytes = 2 * self.size
 
     def project(self, x: Array, addends: int = 1) -> Array:
-        # rounding may carry an addend up by 2^-11 of itself: a whole step below keeps the sum of all finite
-        most = np.nextafter(np.float16(65504 / addends), np.float16(0)) if addends > 1 else np.float16(65504)
-        return np.clip(x.reshape(-1), -x.dtype.type(most), x.dtype.type(most)).astype(np.float16)
+        # Of several a power of two: its multiples are numbers of 11 bits, so no rounding leads beyond their sum, 2^15.
+        most = x.dtype.type(65504 if addends == 1 else 2.0 ** (15 - (addends - 1).bit_length()))
+        return np.clip(x.reshape(-1), -most, most).astype(np.float16)
+
+    def blank(self) -> Array:
+        return np.empty(self.size, np.float16)
 
     def spread(self, values: Array, out: Array) -> None:
         out[...] = values.reshape(self.shape)
@@ -42,15 +47,18 @@ class Brain(Compressor):
     Not a Linear one: sums in 8 bits of mantissa lose too much, so ranks fold these in the gradient's own dtype.
     """
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]
+    def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.nbytes = 2 * self.size
 
     def _encode(self, x: Array) -> Payload:
         bits = narrowed(x).view(np.uint32)
         rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
         largest = np.uint32(0x7F7F)  # the next is infinity
-        return (np.minimum(rounded & 0x7FFF, largest) | (rounded & 0x8000)).astype(np.uint16).view(np.uint8)
+        payload: Payload = (
+            (np.minimum(rounded & 0x7FFF, largest) | (rounded & 0x8000)).astype(np.uint16).view(np.uint8)
+        )
+        return payload
 
     def _decode(self, payload: Payload) -> Array:
         upper = np.frombuffer(payload.tobytes(), np.uint16).astype(np.uint32)

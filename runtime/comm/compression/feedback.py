@@ -30,9 +30,6 @@ class ErrorFeedback:
         self.keep(corrected, sent)
         return payload
 
-    def decode(self, payload: Payload, out: Array) -> None:
-        self.compressor.decode(payload, out)
-
     def correct(self, x: Array) -> Array:
         """x + e, a new array: what should be sent. CompressionError: it does not fit, or is not finite."""
         self.compressor.check(x)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 from ringleader.runtime.comm.compression.base import (
     Array,
     CompressionError,
@@ -25,8 +26,8 @@ class PowerSGD(Compressor):
     together come from the sums of their ``left`` and ``right``.
     """
 
-    def __init__(self, spec: str, shape: object, dtype: object, seed: int, rank: int) -> None:
-        super().__init__(spec, shape, dtype, seed)  # type: ignore[arg-type]
+    def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int, rank: int) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.m = self.shape[0] if self.shape else 1
         self.n = self.size // self.m if self.m else 0
         self.rank = min(rank, self.m, self.n)
@@ -39,18 +40,21 @@ class PowerSGD(Compressor):
 
     def left(self, x: Array) -> Array:
         """M Q, (m, r), for the Q of the step before: linear in M."""
-        return x.reshape(self.m, self.n) @ self.q
+        p: Array = x.reshape(self.m, self.n) @ self.q
+        return p
 
     def right(self, x: Array, p: Array) -> Array:
         """M^T P, (n, r): linear in M."""
-        return x.reshape(self.m, self.n).T @ p
+        q: Array = x.reshape(self.m, self.n).T @ p
+        return q
 
     def orthogonal(self, p: Array) -> Array:
         """An orthonormal basis of P's columns, and of what else where they are not independent, so that a step without a
         gradient is no end. CompressionError: the gradient is so large that its products are not finite."""
         if not np.isfinite(p).all():
             raise CompressionError(f"{self.spec}: the gradient's products overflow; clip the gradients")
-        return np.linalg.qr(p).Q
+        basis: Array = np.linalg.qr(p).Q
+        return basis
 
     def start_from(self, q: Array) -> None:
         """The next step begins here. Its length is of no use, and would overflow or vanish in time."""
@@ -76,7 +80,7 @@ class PowerSGD(Compressor):
             x = (p.reshape(self.m, self.rank) @ q.reshape(self.n, self.rank).T).reshape(-1)
         if not np.isfinite(x).all():
             raise self.refuse("has factors whose product is not finite")
-        return x
+        return np.asarray(x)
 
     def state_dict(self) -> dict[str, Array]:
         return {"q": self.q.copy()}

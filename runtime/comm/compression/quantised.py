@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import DTypeLike
 from ringleader.runtime.comm.compression.base import (
     Array,
     Compressor,
@@ -25,8 +28,10 @@ class Int8(Counted):
     NIPS 2017), by the seed. size + 4 ceil(size / 256) bytes.
     """
 
-    def __init__(self, spec: str, shape: object, dtype: object, seed: int, stochastic: bool = False) -> None:
-        super().__init__(spec, shape, dtype, seed)  # type: ignore[arg-type]
+    def __init__(
+        self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int, stochastic: bool = False
+    ) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.stochastic = stochastic
         self.blocks = -(-self.size // BLOCK8)
         self.nbytes = self.size + 4 * self.blocks
@@ -46,9 +51,8 @@ class Int8(Counted):
     def _decode(self, payload: Payload) -> Array:
         scale, q = taken(payload, (np.float32, self.blocks), (np.int8, self.size))
         _check_scales(self, scale)
-        return (_in_blocks(q.astype(self.dtype), BLOCK8) * scale[:, None].astype(self.dtype)).reshape(-1)[
-            : self.size
-        ]
+        x: Array = _in_blocks(q.astype(self.dtype), BLOCK8) * scale[:, None].astype(self.dtype)
+        return x.reshape(-1)[: self.size]
 
 
 class Sign(Compressor):
@@ -57,8 +61,8 @@ class Sign(Compressor):
     Jaggi, "Error feedback fixes SignSGD", ICML 2019, algorithm 2). ceil(size / 8) + 4 ceil(size / 1024) bytes.
     """
 
-    def __init__(self, *given: object) -> None:
-        super().__init__(*given)  # type: ignore[arg-type]
+    def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.blocks = -(-self.size // BLOCK1)
         self.nbytes = -(-self.size // 8) + 4 * self.blocks
 

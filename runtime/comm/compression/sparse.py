@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from ringleader.runtime.comm.compression.base import (
     Array,
     Compressor,
@@ -27,8 +29,8 @@ class TopK(Compressor):
     gradient descent", EMNLP 2017). Of equal ones at the limit any may go. k values, and the shorter code of their indices.
     """
 
-    def __init__(self, spec: str, shape: object, dtype: object, seed: int, ratio: float) -> None:
-        super().__init__(spec, shape, dtype, seed)  # type: ignore[arg-type]
+    def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int, ratio: float) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.k = kept(self.size, ratio)
         codes: list[IndexCode] = [Bitmap(self.size, self.k), EliasFano(self.size, self.k)]
         self.code = min(codes, key=lambda code: code.nbytes)
@@ -125,8 +127,8 @@ class RandomK(Counted, Linear):
     proof asks of a draw, and they come in order. 8 bytes, how many payloads there have been, and k values.
     """
 
-    def __init__(self, spec: str, shape: object, dtype: object, seed: int, ratio: float) -> None:
-        super().__init__(spec, shape, dtype, seed)  # type: ignore[arg-type]
+    def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int, ratio: float) -> None:
+        super().__init__(spec, shape, dtype, seed)
         self.k = kept(self.size, ratio)
         self.nbytes = 8 + self.k * self.dtype.itemsize
         self._latest = np.empty(0, np.int64)
@@ -141,6 +143,9 @@ class RandomK(Counted, Linear):
         self._latest = self.draw(self.step)
         self.step += 1
         return x.reshape(-1)[self._latest]
+
+    def blank(self) -> Array:
+        return np.empty(self.k, self.dtype)
 
     def spread(self, values: Array, out: Array) -> None:
         x = np.zeros(self.size, self.dtype)
