@@ -60,7 +60,11 @@ class Compressor(ABC):
                 f"{self.spec} of {self.dtype}{list(self.shape)} has payloads of {self.nbytes} bytes; this one is "
                 f"{payload.dtype}{list(payload.shape)}"
             )
-        out[...] = self._decode(np.ascontiguousarray(payload)).reshape(self.shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = self._decode(np.ascontiguousarray(payload))
+        if not np.isfinite(x).all():
+            raise self.refuse("stands for elements that are not finite")
+        out[...] = x.reshape(self.shape)
 
     @abstractmethod
     def _encode(self, x: Array) -> Payload:

@@ -40,26 +40,31 @@ class PowerSGD(Compressor):
 
     def left(self, x: Array) -> Array:
         """M Q, (m, r), for the Q of the step before: linear in M."""
-        p: Array = x.reshape(self.m, self.n) @ self.q
-        return p
+        return product(x.reshape(self.m, self.n), self.q)
 
     def right(self, x: Array, p: Array) -> Array:
         """M^T P, (n, r): linear in M."""
-        q: Array = x.reshape(self.m, self.n).T @ p
-        return q
+        return product(x.reshape(self.m, self.n).T, p)
 
     def orthogonal(self, p: Array) -> Array:
         """An orthonormal basis of P's columns, and of what else where they are not independent, so that a step without a
         gradient is no end. CompressionError: the gradient is so large that its products are not finite."""
-        if not np.isfinite(p).all():
-            raise CompressionError(f"{self.spec}: the gradient's products overflow; clip the gradients")
+        self._require_finite(p)
         basis: Array = np.linalg.qr(p).Q
         return basis
 
     def start_from(self, q: Array) -> None:
-        """The next step begins here. Its length is of no use, and would overflow or vanish in time."""
+        """The next step begins here. Its length is of no use, and would overflow or vanish in time. CompressionError: as
+        ``orthogonal``."""
+        self._require_finite(q)
         largest = np.abs(q).max()
         self.q = q / largest if largest > 0 else q.copy()
+
+    def _require_finite(self, factor: Array) -> None:
+        if not np.isfinite(factor).all():
+            raise CompressionError(
+                f"{self.spec}: the gradient is so large that its products overflow; clip the gradients"
+            )
 
     def _encode(self, x: Array) -> Payload:
         if not self.factored:
@@ -71,16 +76,10 @@ class PowerSGD(Compressor):
 
     def _decode(self, payload: Payload) -> Array:
         [values] = taken(payload, (self.dtype, self.nbytes // self.dtype.itemsize))
-        if not np.isfinite(values).all():
-            raise self.refuse("has elements that are not finite")
         if not self.factored:
             return values
         p, q = values[: self.m * self.rank], values[self.m * self.rank :]
-        with np.errstate(over="ignore", invalid="ignore"):
-            x = (p.reshape(self.m, self.rank) @ q.reshape(self.n, self.rank).T).reshape(-1)
-        if not np.isfinite(x).all():
-            raise self.refuse("has factors whose product is not finite")
-        return np.asarray(x)
+        return product(p.reshape(self.m, self.rank), q.reshape(self.n, self.rank).T).reshape(-1)
 
     def state_dict(self) -> dict[str, Array]:
         return {"q": self.q.copy()}
@@ -88,3 +87,10 @@ class PowerSGD(Compressor):
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         super().load_state_dict(state)
         self.q = np.array(state["q"], self.dtype)
+
+
+def product(a: Array, b: Array) -> Array:
+    """a b, silently not finite where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        result: Array = a @ b
+    return result

@@ -14,10 +14,13 @@ from ringleader.runtime.comm.compression.base import (
     joined,
     taken,
 )
-from ringleader.runtime.comm.compression.casts import narrowed
+from ringleader.runtime.comm.compression.casts import FLOAT32, narrowed
 
 BLOCK8, BLOCK1 = 256, 1024  # elements that share a scale: its 4 bytes are 1.6 % and 3 % of a block's payload
 LEVELS = 127
+MOST_SCALE = np.nextafter(
+    FLOAT32.max / LEVELS, np.float32(0)
+)  # so that no level is beyond the range of float32
 
 
 class Int8(Counted):
@@ -38,7 +41,7 @@ class Int8(Counted):
 
     def _encode(self, x: Array) -> Payload:
         rows = _in_blocks(x, BLOCK8)
-        scale = narrowed(np.abs(rows).max(axis=1, initial=0) / LEVELS)
+        scale = np.minimum(narrowed(np.abs(rows).max(axis=1, initial=0) / LEVELS), MOST_SCALE)
         # 0: nothing but zeros, or so small that the scale is not a number of 32 bits
         q = rows / np.where(scale > 0, scale, np.inf)[:, None].astype(x.dtype)
         if self.stochastic:
