@@ -78,6 +78,7 @@ class ParameterServer:
             part_bytes,
             replicas,
             found.whole,
+            rule if isinstance(rule, str) else type(rule).__name__,
         )
         _agree(world, self.settings)
         own = world.split(0)
@@ -134,13 +135,20 @@ class ParameterServer:
         worker = self._working("init")
         for name, w in tensors.items():
             _check("init", name, w)
-            if self.settings.reduction == "mean" and w.dtype.kind in "biu":
-                raise ValueError(f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'")
+            if self.settings.staleness == 0 and self.settings.reduction == "mean" and w.dtype.kind in "biu":
+                raise ValueError(
+                    f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'"
+                )
         worker.say_hello({name: Tensor(w.shape, w.dtype) for name, w in tensors.items()})
-        if self.world.rank == self.workers[0]:
-            requests = [request for name, w in tensors.items() for request in worker.init(name, w)]
-            worker.finish(requests, "init")
-        self.barrier()
+        living = self.barrier()
+        while True:
+            first = living[0]
+            if self.world.rank == first:
+                requests = [request for name, w in tensors.items() for request in worker.init(name, w)]
+                worker.finish(requests, "init")
+            living = self.barrier()
+            if first in living:  # else it may have died before it had sent all
+                return
 
     def push(self, name: str, gradient: NDArray[Any], priority: int = 0, lr: float | None = None) -> Handle:
         """Send a gradient, of the shape and dtype of ``name``, which must stay as it is until the handle has completed:
@@ -158,6 +166,8 @@ class ParameterServer:
             out = np.empty(worker.tensors[name].shape, worker.tensors[name].dtype)
         self._known("pull", name, out)
         assert out is not None
+        if not out.flags.writeable:
+            raise ValueError(f"pull: the array for {name!r} is read-only")
         return Handle(worker, worker.pull(name, out, priority), out, f"pull of {name!r}")
 
     def push_pull(
@@ -165,6 +175,9 @@ class ParameterServer:
         lr: float | None = None,
     ) -> Handle:  # fmt: skip
         """A push, and the pull that sees it. ``out`` may be ``gradient``."""
+        self._known("push", name, gradient)
+        if self.settings.replicas and out is not None and np.may_share_memory(gradient, out):
+            gradient = gradient.copy()  # the first server's answer may come before the second has taken it
         pushed = self.push(name, gradient, priority, lr)
         pulled = self.pull(name, out, priority)
         return Handle(self._working("push_pull"), pushed._requests + pulled._requests, pulled._result,
@@ -239,15 +252,16 @@ class ParameterServer:
         the living ranks, but for what they have to do until then."""
         if self._closed:
             return
-        if self._worker is not None:
-            self._worker.close()
-        self.serve()
-        if self._server is not None:
-            server = self._server
-            self._post.wait_until(lambda: server.finished, float("inf"))
-        self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
-        self._post.close()
-        self._closed = True
+        try:
+            if self._worker is not None:
+                self._worker.close()
+            self.serve()
+            if self._server is not None:
+                server = self._server
+                self._post.wait_until(lambda: server.finished, float("inf"))
+            self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
+        finally:
+            self._leave()
 
     def __enter__(self) -> ParameterServer:
         return self
@@ -256,7 +270,11 @@ class ParameterServer:
         if kind is None:
             self.close()
         else:  # the others will find this rank gone
-            self._post.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        self._closed = True
+        self._post.close()
 
     # Behind it
 
@@ -275,6 +293,8 @@ class ParameterServer:
                 "rank %d is gone; training goes on with %d workers", rank, len(self._server.clocks.workers)
             )
         if self._worker is not None and rank in self._worker.servers:
+            if self.settings.replicas and not self._worker.closing:
+                log.warning("server rank %d is gone; rank %d asks the next", rank, self.world.rank)
             self._worker.lost(rank)
 
     def _working(self, what: str) -> Worker:
