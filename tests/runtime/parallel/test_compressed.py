@@ -289,7 +289,7 @@ def test_a_gradient_that_is_not_finite_is_the_same_error_on_every_rank(spec: str
 
     messages = spawn(3, rank_main, timeout=20)
     assert len(set(messages)) == 1
-    for part in ("rank 1", f"{spec}: 2000 of 2000 elements of the gradient are not finite", "(in 0.weight)"):
+    for part in ("rank 1", f"{spec}: ", "elements of the gradient are not finite", "(in 0.weight)"):
         assert part in messages[0]
 
 
@@ -306,7 +306,7 @@ def test_a_sum_that_overflows_is_the_same_error_on_every_rank(spec: str) -> None
         return str(caught.value)
 
     messages = spawn(3, rank_main, timeout=20)
-    assert len(set(messages)) == 1 and "rank 0" in messages[0]
+    assert len(set(messages)) == 1 and "ranks 0, 1, 2" in messages[0]
 
 
 def test_powersgd_whose_products_overflow_fails_on_every_rank() -> None:
@@ -357,10 +357,13 @@ def test_unknown_schemes_are_refused_with_the_known_ones(capsys: pytest.CaptureF
         TrainConfig(compression="zip")
     with pytest.raises(ValueError, match=known):
         spawn(1, lambda world: DataParallel(small(), world, compression="zip"))
-    assert cli.main(["train", "lenet5", "-n", "2", "--compression", "topk"]) == 2
-    assert "behind topk: must stand the share" in capsys.readouterr().err
-    assert cli.main(["train", "lenet5", "--compression", "sign"]) == 2
-    assert "one rank sends no gradients" in capsys.readouterr().err
+    for options, message in (
+        (["-n", "2", "--compression", "topk"], "behind topk: must stand the share"),
+        (["--compression", "sign"], "one rank sends no gradients"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["train", "lenet5", *options])
+        assert message in capsys.readouterr().err
 
 
 # Quality, quickly; ringleader.bench.compression has the rest
@@ -379,24 +382,17 @@ def scores(config: TrainConfig) -> dict[str, float]:
 
 
 def test_lenet5_learns_as_well() -> None:
-    settings = {"epochs": 4, "schedule": "cosine", "seed": 1}
+    settings = {"epochs": 5, "schedule": "cosine"}
     exact = scores(configure("lenet5", **settings))["accuracy"]
     assert exact > 0.96
     for spec in ("sign", "topk:0.05"):
-        assert scores(configure("lenet5", **settings, compression=spec))["accuracy"] > exact - 0.015
+        assert scores(configure("lenet5", **settings, compression=spec))["accuracy"] > exact - 0.02
 
 
 def test_an_lstm_learns_as_well() -> None:
-    settings = {
-        "data": "adding:10",
-        "width": 32,
-        "lr": 0.01,
-        "steps": 300,
-        "epochs": 10,
-        "schedule": "cosine",
-    }
+    settings = {"data": "adding:10", "memory": 10, "width": 24, "lr": 0.02, "batch_size": 32, "steps": 400}
     exact = scores(configure("lstm", **settings))["loss"]
-    assert exact < 0.01  # 0.1667 without having learnt anything
+    assert exact < 0.002  # 0.1667 without having learnt anything
     for spec in ("int8", "powersgd:2"):
         assert scores(configure("lstm", **settings, compression=spec))["loss"] < exact + 0.005
 
