@@ -104,7 +104,8 @@ class _FromAnyone(_Request):
 
     def __init__(self, transport: MpiTransport, comm: MPI.Intracomm, view: Bytes, channel: Channel) -> None:
         super().__init__(transport, comm, None, view, ANY, channel, is_recv=True)
-        transport.listening.append(self)
+        with transport.lock:
+            transport.listening.append(self)
         transport.listen()
 
     def match(self) -> bool:
@@ -112,19 +113,17 @@ class _FromAnyone(_Request):
         tag, status = MPI.ANY_TAG if self.channel.tag == ANY else self.channel.tag, MPI.Status()
         message = ulfm.ask(self.comm, self.comm.Improbe, MPI.ANY_SOURCE, tag, status)
         if message is not None:
-            self.request, self.peer, self.tag = (
-                message.Irecv([self.view, MPI.BYTE]),
-                status.source,
-                status.tag,
-            )
+            self.request = message.Irecv([self.view, MPI.BYTE])
+            self.peer, self.tag = status.source, status.tag
         return message is not None
 
     def test(self) -> bool:
         if self.request is None and not self.done:
             self.transport.listen()
-        elif not super().test() and self.request is None:
+        if self.request is not None and not super().test() and self.request is None:
             self.peer = ANY
-            self.transport.listening.insert(0, self)
+            with self.transport.lock:
+                self.transport.listening.insert(0, self)
         return self.done
 
     @property
@@ -235,7 +234,7 @@ class MpiTransport(Transport):
 
     def post(self, peer: int, report: Any) -> None:
         self.posted = ulfm.under_way(self.control, self.posted)
-        if self.world[peer] not in self.membership.dead:
+        if peer not in self.dead():
             self.posted.append(self.control.isend(report, dest=peer))
 
     def poll(self) -> Iterable[tuple[int, Any]]:

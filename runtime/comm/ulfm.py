@@ -37,12 +37,13 @@ def dead(comm: MPI.Intracomm) -> set[int]:
 
 
 def acknowledge(comm: MPI.Intracomm, error: MPI.Exception) -> bool:
-    """``error``, raised on ``comm``, tells of deaths? Then it will not be told of these again. True: a dead rank was
-    needed. Any other error is raised."""
-    if error.Get_error_class() not in DEATHS:
+    """``error``, raised on ``comm``, tells of deaths? Then it will not be told of these again. True: what raised it
+    needed a dead rank, and is over. Any other error is raised."""
+    kind = error.Get_error_class()
+    if kind not in DEATHS:
         raise error
     comm.Ack_failed(comm.size)
-    return bool(error.Get_error_class() == MPI.ERR_PROC_FAILED)
+    return bool(kind != MPI.ERR_PROC_FAILED_PENDING)
 
 
 def ask(comm: MPI.Intracomm, call: Callable[..., Any], *arguments: Any) -> Any:

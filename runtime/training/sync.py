@@ -143,6 +143,7 @@ class Served:
         self.parallel.lr = self.optimizer.param_groups[0]["lr"]
         self.parallel.backward(loss / whole)
         self.parallel.step()
+        self.living = [rank for rank in self.living if rank not in self.server.gone]
         if self.schedule is not None:
             self.schedule.step()
         return float(loss.item()) / mine if mine else float("nan")

@@ -108,6 +108,11 @@ class ParameterServer:
         return self.settings.workers
 
     @property
+    def gone(self) -> frozenset[int]:
+        """Ranks, servers and workers, that have ended or died, as far as this one knows."""
+        return frozenset(self._post.gone)
+
+    @property
     def is_server(self) -> bool:
         return self._server is not None
 
@@ -289,13 +294,17 @@ class ParameterServer:
     def _lost(self, rank: int) -> None:
         if self._server is not None and rank in self._server.clocks.workers:
             self._server.drop(rank)
-            log.warning(
-                "rank %d is gone; training goes on with %d workers", rank, len(self._server.clocks.workers)
-            )
+            if self._first_of(self.servers):
+                left = len(self._server.clocks.workers)
+                log.warning("rank %d is gone; training goes on with %d workers", rank, left)
         if self._worker is not None and rank in self._worker.servers:
-            if self.settings.replicas and not self._worker.closing:
-                log.warning("server rank %d is gone; rank %d asks the next", rank, self.world.rank)
+            if self.settings.replicas and not self._worker.closing and self._first_of(self.workers):
+                log.warning("server rank %d is gone; the next that has its values takes over", rank)
             self._worker.lost(rank)
+
+    def _first_of(self, ranks: Sequence[int]) -> bool:
+        """Is this the one of them that speaks for all?"""
+        return self.world.rank == next(rank for rank in ranks if rank not in self._post.gone)
 
     def _working(self, what: str) -> Worker:
         if self._worker is None:
