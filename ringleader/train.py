@@ -115,6 +115,11 @@ def report(result: Result, config: TrainConfig, task: Task, console: Console) ->
         f"trained {metrics.steps} steps in {metrics.seconds:.1f} s, "
         f"{metrics.samples_per_second:,.0f} samples/s"
     )
+    if metrics.wire is not None:
+        sent, uncompressed, ratio = metrics.wire.sent, metrics.wire.uncompressed, metrics.wire.ratio
+        console.print(
+            f"sent by rank 0 for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
+        )
     console.print(task.say(scores))
     if config.save is not None:
         console.print(f"saved as {config.save}", markup=False)
