@@ -132,7 +132,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(worker=st.integers(0, WORKERS - 1))
     def deliver(self, worker):
         """Letters of one worker stay in order; those of the dead come late."""
-        if worker in self.way and self.way[worker]:
+        if self.way.get(worker):
             letter = self.way[worker].popleft()
             before = len(self.desk.discarded)
             self.server.handle(letter)
@@ -174,7 +174,9 @@ class AnyOrder(RuleBasedStateMachine):
         assert np.all(values[pull.worker, : pull.own] == 1), "it does not see its own writes"
         for worker in self.living:
             iterations = np.array(self.pushes[worker])
-            assert np.all(values[worker, : iterations.size][iterations < pull.clock - self.s] == 1), "too stale"
+            assert np.all(values[worker, : iterations.size][iterations < pull.clock - self.s] == 1), (
+                "too stale"
+            )
             if self.bulk:
                 assert values[worker].sum() == (iterations < pull.clock).sum(), "of a later iteration"
             elif worker != pull.worker:

@@ -77,7 +77,7 @@ def survivors(n, servers, victim, k, **options):
             raise
 
     try:
-        spawn(n, rank, timeout=15)
+        spawn(n, rank, timeout=60)
     except Died:
         found.pop(victim, None)
         return found
@@ -145,7 +145,7 @@ def test_a_server_without_replica_is_named(victim, exhaustive):
     assert k > 25
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize("how", ["returns", "raises"])
 @pytest.mark.parametrize("colocated", [False, True])
 def test_a_worker_that_ends_without_close_is_dropped(how, colocated, caplog):
@@ -170,9 +170,9 @@ def test_a_worker_that_ends_without_close_is_dropped(how, colocated, caplog):
     with caplog.at_level(logging.WARNING, "ringleader.leader"):
         if how == "raises":
             with pytest.raises(KeyError):
-                spawn(4, rank, timeout=15)
+                spawn(4, rank, timeout=60)
         else:
-            spawn(4, rank, timeout=15)
+            spawn(4, rank, timeout=60)
     workers = 4 if colocated else 3
     before = sum(10.0**r for r in range(workers)) / workers
     after = (sum(10.0**r for r in range(workers)) - 10) / (workers - 1)
@@ -180,7 +180,7 @@ def test_a_worker_that_ends_without_close_is_dropped(how, colocated, caplog):
     assert f"rank 1 is gone; training goes on with {workers - 1} workers" in caplog.text
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(100)
 def test_all_workers_gone_ends_the_servers():
     def rank(world):
         server = ParameterServer(world, 2)
@@ -189,7 +189,7 @@ def test_all_workers_gone_ends_the_servers():
             return None
         return server.serve()
 
-    spawn(4, rank, timeout=15)
+    spawn(4, rank, timeout=60)
 
 
 # Processes
@@ -273,4 +273,3 @@ def test_a_killed_worker_ends_an_ordinary_job(mpi_job):
     text = script(MODE="bsp", REPLICAS=0, VICTIM=1, LETTER=30)
     done = mpi_job(5, "-c", text, seconds=60, RINGLEADER_TRANSPORT="shm")
     assert done.returncode != 0
-

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from helpers.coded import STRIDE, UNDER_MPI, on_ranks
 from helpers.leader import fence, served
+from ringleader.runtime.comm import spawn
 from ringleader.runtime.comm.leader import ParameterServer
+from ringleader.runtime.comm.leader.kinds import Kind
 
 ON_THREADS = pytest.mark.skipif(bool(UNDER_MPI), reason="ranks wait for each other by what threads share")
 SHAPES = {"conv.weight": (37, 5), "scale": (), "nothing": (0, 3), "one": (1,), "fc.weight": (1013,)}
@@ -91,7 +93,9 @@ def test_bulk_sums_coded_integers(mode, staleness):
             each = np.arange(size) * STRIDE * len(server.workers) + sum(server.workers)
             assert np.array_equal(w, 7 + (step + 1) * each)
 
-    served(UNDER_MPI or 5, work, 2, mode=mode, staleness=staleness, rule="add", reduction="sum", part_bytes=1000)
+    served(
+        UNDER_MPI or 5, work, 2, mode=mode, staleness=staleness, rule="add", reduction="sum", part_bytes=1000
+    )
 
 
 def test_no_staleness_has_the_bits_of_bulk():
@@ -134,9 +138,9 @@ def test_workers_see_their_own_writes(mode, colocated):
     """Worker i adds to element i only."""
 
     def work(server):
-        me, server_rank = server.workers.index(server.world.rank), server.workers
-        server.init({"w": np.zeros(len(server_rank), np.int64), "v": np.zeros(1, np.int64)})
-        unit = np.zeros(len(server_rank), np.int64)
+        me = server.workers.index(server.world.rank)
+        unit = np.zeros(len(server.workers), np.int64)
+        server.init({"w": unit})
         unit[me] = 1
         for step in range(10):
             handle = server.push("w", unit, priority=step % 3)
@@ -363,3 +367,58 @@ def test_workers_far_ahead_keep_their_gradients():
             server.clock()
 
     served(3, work, 1)
+
+
+@pytest.mark.parametrize("mode", ["bsp", "asp"])
+def test_close_waits_for_what_was_pushed(mode):
+    """More than may be under way at once, and nobody waits for it."""
+    size, kept = 300_000, {}
+
+    def rank(world):
+        server = ParameterServer(world, 1, mode, rule="add", reduction="sum", part_bytes=1 << 18)
+        if server.is_worker:
+            server.init({"v": np.zeros(size, np.int64), "w": np.zeros(size, np.int64)})
+            for name in ("v", "w"):
+                server.push(name, np.ones(size, np.int64))
+        server.close()
+        if server._server is not None:
+            kept.update({n: stored.slot.w for n, stored in server._server.stored.items()})
+            assert all(np.all(w == world.size - 1) for w in kept.values())
+            assert sum(w.size for w in kept.values()) == 2 * size
+
+    on_ranks(UNDER_MPI or 3, rank)
+
+
+@ON_THREADS
+def test_push_pull_into_the_gradient_with_replicas():
+    """The first server's answer comes while the second has yet to take the gradient."""
+    answered, kept = threading.Event(), []
+
+    def rank(world):
+        server = ParameterServer(world, 2, rule="add", reduction="sum", replicas=1)
+        if not server.is_worker:
+            deliver = server._post.deliver
+
+            def late(letter):
+                if (
+                    letter.kind == Kind.PUSH
+                    and server._server.number != server._server.stored[0].part.holders[0]
+                ):
+                    assert answered.wait(20)
+                deliver(letter)
+
+            server._post.deliver = late
+            server.close()
+            kept.append(server._server.stored[0].slot.w)
+            return
+        server.init({"w": np.full(10, 100)})
+        g = np.arange(10)
+        handle = server.push_pull("w", g, out=g)
+        while g[0] != 100:
+            server._post.progress()
+        answered.set()
+        handle.wait()
+        server.close()
+
+    spawn(3, rank, timeout=60)
+    assert all(np.array_equal(w, 100 + np.arange(10)) for w in kept)

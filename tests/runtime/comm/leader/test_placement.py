@@ -1,6 +1,6 @@
 """Every element lies in one part, and every part on the right number of servers."""
 
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import numpy as np
@@ -28,7 +28,7 @@ def test_every_element_once(tensors, servers, placement, part_bytes, data):
     for key, tensor in tensors.items():
         mine = [part for part in parts if part.key == key]
         assert (mine[0].start, mine[-1].stop) == (0, prod(tensor.shape))
-        assert all(before.stop == after.start for before, after in zip(mine, mine[1:]))
+        assert all(before.stop == after.start for before, after in pairwise(mine))
         for part in mine:
             assert prod(part.shape) == part.size
             assert part.dtype == tensor.dtype

@@ -121,7 +121,9 @@ def test_gradients_of_later_iterations_stay_with_their_worker():
     """The server has memory for one of each worker, however far one is ahead."""
     server, desk = server_at_desk(settings(2), TENSORS)
     for iteration in range(5):
-        server.handle(Letter(Kind.PUSH, 0, iteration, 10 + iteration, nbytes=NBYTES, sender=1, value=float("nan")))
+        server.handle(
+            Letter(Kind.PUSH, 0, iteration, 10 + iteration, nbytes=NBYTES, sender=1, value=float("nan"))
+        )
         server.handle(Letter(Kind.CLOCK, clock=iteration + 1, sender=1))
     for iteration in range(5):
         (wanted,) = desk.wanted
@@ -189,3 +191,30 @@ def test_letters_of_the_dropped_change_nothing():
     assert server.clocks.told == before
     assert not desk.wanted
     assert not desk.sent
+
+
+def test_all_workers_go_by_the_answer_of_the_same_server():
+    """Servers may have counted a worker that died meanwhile, or not."""
+    for order in ((2, 3), (3, 2)):
+        worker, desk = worker_at_desk(settings(2, servers=2), TENSORS)
+        meeting = worker.meet(1, np.zeros(1))
+        for server in order:
+            letter = Letter(Kind.DONE, token=meeting.letter.token, nbytes=8, sender=server)
+            worker.answer(letter)
+            desk.comes(desk.wanted[0], np.array([float(server)]))
+            assert meeting.done == (server == order[1])
+        assert meeting.answer.view(np.float64) == [2.0]
+
+
+def test_a_worker_forgets_what_is_done():
+    worker, desk = worker_at_desk(settings(1), TENSORS)
+    for sent in desk.take_sent():
+        worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
+    for _ in range(5):
+        worker.push("a", TENSORS["a"], 0, None)
+        worker.clock()
+        for sent in desk.take_sent():
+            if sent.letter.kind == Kind.PUSH:
+                worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
+    assert not worker._under_way
+    assert set(worker._owed.values()) == {0}
