@@ -41,7 +41,10 @@ def train_here(config: TrainConfig, local_size: int) -> int:
     show_configuration(config, world, console)
     with progress(console, data.task) as on_step:
         result = run(config, model, world, data, on_step)
-    if config.save is not None and world.rank == 0:
+    if result is None:
+        return 0
+    console.quiet = not result.speaks
+    if config.save is not None and result.speaks:
         save_model(model, config.save, config, data.description)
     return report(result, config, data.task, console)
 

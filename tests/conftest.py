@@ -33,10 +33,10 @@ def needs_mpi() -> None:
 @pytest.fixture(scope="session")
 def mpi_job(needs_mpi):
     """mpi_job(n, arguments of python, ...): runs it on n ranks, with a time limit and more options
-    for the launcher; output in stdout."""
+    for the launcher, and so that the others ``survive`` a rank's death; output in stdout."""
 
-    def run(n, *arguments, seconds=60, launcher=(), **environment):
-        mpirun, *rest = mpirun_command(n, [sys.executable, *map(str, arguments)])
+    def run(n, *arguments, seconds=60, launcher=(), survive=False, **environment):
+        mpirun, *rest = mpirun_command(n, [sys.executable, *map(str, arguments)], survive)
         command = [mpirun, *launcher, *rest]
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
         return subprocess.run(

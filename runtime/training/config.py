@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from ringleader.runtime.comm.leader import MODES, PLACEMENTS
 from ringleader.runtime.parallel.data_parallel import BUCKET_BYTES
 from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
 
 DTYPES = ("float32", "float64")
 TRAINED_ON = ("cpu", "cuda", "emulated")
+SYNCS: dict[str, tuple[str, ...]] = {  # the options of TrainConfig that they alone have
+    "allreduce": ("algorithm", "bucket_bytes"),
+    "ps": ("servers", "colocated", "mode", "placement", "replicas"),
+}
+STALENESS: dict[str, tuple[str, ...]] = {mode: ("staleness",) if mode == "ssp" else () for mode in MODES}
 CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": tuple(SCHEDULES), "dtype": DTYPES,
-           "device": TRAINED_ON}  # fmt: skip
+           "device": TRAINED_ON, "sync": tuple(SYNCS), "mode": tuple(STALENESS), "placement": tuple(PLACEMENTS)}  # fmt: skip
 MOST_SEED = (1 << 63) - 1
 
 
@@ -54,6 +60,19 @@ class TrainConfig:
     device: str = option(
         "cpu",
         "cpu, cuda (a GPU, by CuPy), or emulated: the CUDA kernels, run on the CPU to try and study them",
+    )
+    sync: str = option("allreduce", "how gradients are averaged: allreduce, or ps (a parameter server)")
+    servers: int = option(1, "ranks that serve, the last ones, if sync is ps", least=1)
+    colocated: bool = option(False, "the servers work as well, and are spread over the ranks")
+    mode: str = option(
+        "bsp", "of a parameter server: bsp (synchronous), ssp (stale synchronous), asp (asynchronous)"
+    )
+    staleness: int | None = option(
+        None, "mode ssp: steps that a worker may be ahead of the slowest (default 3)", least=0
+    )
+    placement: str = option("balanced", f"of parameters on servers: {', '.join(PLACEMENTS)}")
+    replicas: int = option(
+        0, "servers that hold a copy of each parameter and take over if its server dies", least=0
     )
     algorithm: str = option(
         "auto", "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours"

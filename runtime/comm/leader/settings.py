@@ -64,8 +64,13 @@ def roles(
     if isinstance(servers, int):
         most = size if colocated else size - 1
         if not 1 <= servers <= most:
-            more = "" if colocated else "; with colocated=True every rank works, and may serve besides"
-            raise ValueError(f"servers must be 1 ... {most} of {size} ranks, it is {servers}{more}")
+            more = "" if colocated else "; colocated, every rank works, and may serve besides"
+            possible = (
+                f"servers must be 1 ... {most} of {size} ranks"
+                if most
+                else "one rank has none to spare for a server"
+            )
+            raise ValueError(f"{possible}, servers is {servers}{more}")
         first = 0 if colocated else size - servers
         serving = [i * size // servers for i in range(servers)] if colocated else range(first, size)
     else:
