@@ -143,7 +143,7 @@ def test_servers_do_not_work():
 def test_a_barrier_against_a_sum():
     def work(server):
         with pytest.raises(
-            ArgumentError, match=r"rank 0 brings 0 numbers, rank 1 brings 2 numbers \(a barrier brings none"
+            ArgumentError, match=r"rank 0 brings 0 numbers, rank 1 brings 2 \(a barrier brings none"
         ):
             server.barrier() if server.world.rank == 0 else server.sum(np.zeros(2))
         return server.barrier()
