@@ -35,6 +35,10 @@ class LaunchError(RuntimeError):
     """The ranks cannot be started; the message says what to do."""
 
 
+class SurvivalError(LaunchError):
+    """This mpirun ends the whole job when a rank dies."""
+
+
 @dataclass(frozen=True)
 class Launched:
     """What the launcher that started this process says of it."""
@@ -84,7 +88,7 @@ def mpirun_options(version: str, root: bool, terminal: bool, survive: bool = Fal
     open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version)
     if survive and not (open_mpi and int(open_mpi[1]) >= 5):
         told = " ".join(version.split("\n", 1)[0].split()) or "of no known kind"
-        raise LaunchError(
+        raise SurvivalError(
             f"this mpirun ({told}) ends the whole job when a rank dies. To go on needs Open MPI 5 or later; "
             + INSTALL_HINT
         )
@@ -130,9 +134,13 @@ def rank_environment(ranks: int) -> dict[str, str]:
 
 def launch(ranks: int, arguments: list[str], survive: bool = False) -> int:
     """Run ``ringleader <arguments>`` on ``ranks`` ranks of this machine; return the exit code of the job. ``survive``:
-    see mpirun_command."""
+    see mpirun_command; where this mpirun cannot do that, a death ends the job."""
     program = [sys.executable, "-m", "ringleader", *arguments]
-    code = run_job(mpirun_command(ranks, program, survive), rank_environment(ranks))
+    try:
+        command = mpirun_command(ranks, program, survive)
+    except SurvivalError:
+        command = mpirun_command(ranks, program)
+    code = run_job(command, rank_environment(ranks))
     if code != 0 and sys.stdout.isatty():
         print(SHOW_CURSOR, end="", flush=True)  # a rank that was ended amid its progress bar could not
     return code

@@ -30,6 +30,8 @@ class OptimizerRule:
 class OptimizerSlot:
     """One part, as the only parameter of an optimiser."""
 
+    in_place = True
+
     def __init__(self, make: Callable[[list[Tensor]], Optimizer], w: NDArray[Any]) -> None:
         self.parameter = Parameter(w)
         self.optimizer = make([self.parameter])

@@ -170,6 +170,8 @@ class Post:
             for entry in [entry for entry in self._open if entry.peer == peer]:
                 entry.request.cancel()
                 self._open.remove(entry)
+                if not entry.request.is_recv and entry.done is not None:
+                    entry.done()  # nobody reads that memory any more
             self.lost(peer)
         return bool(fresh)
 

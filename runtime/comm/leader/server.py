@@ -101,7 +101,7 @@ class Server:
             self.post.discard(letter)
             self._answer(letter)
             return
-        w = self.post.transport.empty(stored.part.shape, stored.part.dtype)
+        w = stored.memory()
 
         def here() -> None:
             stored.slot = self.rule.slot(stored.part, w)
@@ -124,7 +124,8 @@ class Server:
     def _clock(self, letter: Letter) -> None:
         self.clocks.told[letter.sender] = letter.clock
         for stored in self.stored.values():
-            self._advance(stored, letter.sender)
+            if stored.awaits(letter.sender):
+                self._advance(stored, letter.sender)
 
     def _advance(self, stored: Stored, cause: int | None = None) -> None:
         """Take what may be taken, answer what may be answered, version by version. ``cause``: the worker whose coming made
@@ -149,7 +150,7 @@ class Server:
             self._lend(worker)
 
     def _take(self, stored: Stored, letter: Letter) -> None:
-        g = np.empty(stored.part.shape, stored.part.dtype)
+        g = stored.memory()
 
         def here() -> None:
             self._answer(letter)

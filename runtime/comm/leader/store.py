@@ -44,7 +44,8 @@ class Stored:
         }  # not yet here in full
         self.taking: set[int] = set()  # workers whose oldest push is coming in
         self.pulls: list[Letter] = []
-        self.readers = 0  # of ``slot.w``, on their way to workers
+        self._readers: dict[int, int] = {}  # of arrays on their way to workers, by identity
+        self._spare: list[NDArray[Any]] = []  # memory that has been used is faster than new memory
         self._order = tuple(clocks.workers)
         self._applied = dict.fromkeys(
             clocks.workers, 0
@@ -63,6 +64,10 @@ class Stored:
             return self.pushes[worker][0].clock
         told = self.clocks.told[worker]
         return max(told, self._applied[worker]) if self.staleness == 0 else told
+
+    def awaits(self, worker: int) -> bool:
+        """Does it matter here that this worker has ended an iteration? Not if all its pushes say so."""
+        return self.staleness > 0 or self._applied[worker] < self.clocks.told[worker]
 
     def may_take(self, letter: Letter) -> bool:
         """Is it time for the payload of this push? One of a later iteration stays with its worker until then."""
@@ -111,7 +116,11 @@ class Stored:
             if worker in self._here:
                 g = self._here.pop(worker)
                 self._folded += 1
-                self._total = g if self._total is None else np.add(self._total, g, out=self._total)
+                if self._total is None:
+                    self._total = g
+                else:
+                    np.add(self._total, g, out=self._total)
+                    self._spare.append(g)
             elif worker in self.clocks.workers and self.clock(worker) <= self.version:
                 return False
             self._turn += 1
@@ -127,16 +136,31 @@ class Stored:
         return True
 
     def _update(self, g: NDArray[Any], lr: float | None) -> None:
-        self._own().update(g, lr)
+        assert self.slot is not None
+        if self.slot.in_place:
+            self._own().update(g, lr)
+            self._spare.append(g)
+        else:
+            before = self.slot.w
+            self.slot.update(g, lr)
+            self._reuse(before)
 
     def _own(self) -> Slot:
         """To be changed. Readers shall have the values of one moment: theirs stay as they are."""
         assert self.slot is not None
-        if self.readers:
-            fresh = self.empty(self.part.shape, self.part.dtype)
+        if id(self.slot.w) in self._readers:
+            fresh = self.memory()
             fresh[...] = self.slot.w
-            self.slot.w, self.readers = fresh, 0
+            self.slot.w = fresh
         return self.slot
+
+    def memory(self) -> NDArray[Any]:
+        """For a gradient, or for values; contents are arbitrary."""
+        return self._spare.pop() if self._spare else self.empty(self.part.shape, self.part.dtype)
+
+    def _reuse(self, w: NDArray[Any]) -> None:
+        if id(w) not in self._readers:
+            self._spare.append(w)
 
     def load(self, state: dict[str, NDArray[Any]]) -> None:
         """Go on from what ``state`` of its slot was, and from its values, "w"."""
@@ -147,12 +171,17 @@ class Stored:
     def lend(self) -> NDArray[Any]:
         """The values, for somebody who reads them until ``give_back``."""
         assert self.slot is not None
-        self.readers += 1
-        return self.slot.w
+        w = self.slot.w
+        self._readers[id(w)] = self._readers.get(id(w), 0) + 1
+        return w
 
     def give_back(self, w: NDArray[Any]) -> None:
-        if self.slot is not None and w is self.slot.w:  # else: nobody writes to it any more
-            self.readers -= 1
+        assert self.slot is not None
+        self._readers[id(w)] -= 1
+        if not self._readers[id(w)]:
+            del self._readers[id(w)]
+            if w is not self.slot.w:
+                self._spare.append(w)
 
     def drop(self, worker: int) -> None:
         """It is lost: what has come from it in full still counts."""

@@ -76,7 +76,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert np.all(stored.slot.w[worker, count:] == 0)
             if worker in self.living:
                 assert np.all(stored.slot.w[worker, :count] == 1), "each push is applied exactly once"
-        assert stored.readers == 0 or self.living != set(self.workers), "values are lent for ever"
+        assert not stored._readers or self.living != set(self.workers), "values are lent for ever"
 
     def _write(self, worker, kind, clock, nbytes=-1):
         self.token += 1
