@@ -10,6 +10,8 @@ from helpers.coded import STRIDE, UNDER_MPI, on_ranks
 from helpers.leader import fence, served
 from ringleader.runtime.comm import spawn
 from ringleader.runtime.comm.leader import ParameterServer
+from ringleader.runtime.comm.leader import server as server_module
+from ringleader.runtime.comm.leader import worker as worker_module
 from ringleader.runtime.comm.leader.kinds import Kind
 
 ON_THREADS = pytest.mark.skipif(bool(UNDER_MPI), reason="ranks wait for each other by what threads share")
@@ -422,3 +424,50 @@ def test_push_pull_into_the_gradient_with_replicas():
 
     spawn(3, rank, timeout=60)
     assert all(np.array_equal(w, 100 + np.arange(10)) for w in kept)
+
+
+@ON_THREADS
+@pytest.mark.parametrize("seed", range(6))
+def test_a_random_program_in_bulk(seed, monkeypatch):
+    """Some keys, at random priorities, pulled at once and waited for much later, with hardly any credit: each pull has
+    what was pushed before its iteration, or in it if its worker had pushed, and nothing else."""
+    monkeypatch.setattr(worker_module, "CREDIT", 100)
+    monkeypatch.setattr(server_module, "CREDIT", 100)
+    workers, iterations, keys = 3, 12, [f"w{i}" for i in range(5)]
+    plan = {
+        (worker, step): random.Random(f"{seed} {worker} {step}").sample(keys, k=(worker + step + seed) % 6)
+        for worker in range(workers) for step in range(iterations)
+    }  # fmt: skip
+
+    def value(key, clock):
+        return sum(
+            1000 * worker + step for worker in range(workers) for step in range(clock) if key in plan[worker, step]
+        )  # fmt: skip
+
+    def work(server):
+        worker = server.world.rank
+        rng = random.Random(100 * seed + worker)
+        server.init({key: np.zeros(20, np.int64) for key in keys})
+        waiting = []
+        for step in range(iterations):
+            pushed = set()
+            calls = [(key, "push") for key in plan[worker, step]] + [
+                (key, "pull") for key in rng.sample(keys, k=3)
+            ]
+            rng.shuffle(calls)
+            for key, call in calls:
+                priority = rng.randrange(-3, 4)
+                if call == "push":
+                    server.push(key, np.full(20, 1000 * worker + step), priority)
+                    pushed.add(key)
+                else:
+                    waiting.append((key, step + (key in pushed), server.pull(key, priority=priority)))
+            server.clock()
+            rng.shuffle(waiting)
+            while len(waiting) > 8 * rng.random():
+                key, clock, handle = waiting.pop()
+                assert np.all(handle.wait() == value(key, clock)), (step, key, clock)
+        for key, clock, handle in waiting:
+            assert np.all(handle.wait() == value(key, clock)), (key, clock)
+
+    served(5, work, 2, rule="add", reduction="sum", part_bytes=64)

@@ -62,18 +62,20 @@ def test_the_next_iteration_goes_after_this_one(monkeypatch):
 
 
 def test_a_tensors_letters_stay_in_order(monkeypatch):
-    """Neither a second push nor a pull of it, however urgent, goes before the first push of the iteration."""
+    """However urgent: pulls see the pushes before them, and no others."""
     worker, desk = a_worker(monkeypatch, 1, "asp")
     worker.push("a", TENSORS["a"], 0, None)
     worker.push("b", TENSORS["b"], 9, None)
     worker.push("b", TENSORS["b"], 1, None)
     worker.pull("b", np.empty(SIZE), 0)
+    worker.push("b", TENSORS["b"], -1, None)
     order = desk.take_sent()
-    for _ in range(3):
-        worker.answer(Letter(Kind.DONE, token=order[-1].letter.token, sender=2))
+    for _ in range(4):
+        last = next(sent for sent in reversed(order) if sent.letter.kind == Kind.PUSH)
+        worker.answer(Letter(Kind.DONE, token=last.letter.token, sender=2))
         order += desk.take_sent()
     tokens = [sent.letter.token for sent in order]
-    assert len(tokens) == 4
+    assert len(tokens) == 5
     assert tokens == sorted(tokens)
 
 
