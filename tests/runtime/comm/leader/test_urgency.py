@@ -220,3 +220,14 @@ def test_a_worker_forgets_what_is_done():
                 worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
     assert not worker._under_way
     assert set(worker._owed.values()) == {0}
+
+
+def test_values_that_are_there_are_not_started_again():
+    """The worker that sent them died before the others knew: the next one sends its own."""
+    server, desk = server_at_desk(settings(2, "asp"), TENSORS)
+    server.stored[0].slot.w += 5
+    again = Letter(Kind.INIT, 0, token=7, nbytes=NBYTES, sender=1)
+    server.handle(again)
+    assert desk.discarded == [again]
+    assert [(sent.peer, sent.letter.token) for sent in desk.sent] == [(1, 7)]
+    assert np.all(server.stored[0].slot.w == 5)
