@@ -77,7 +77,8 @@ class Worker:
         self.closing = False  # servers may go
         self.tensors: dict[str, Tensor] = {}
         self.parts: dict[str, list[Part]] = {}
-        self._pushed: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push
+        self._pushed: dict[str, int] = {}  # iteration of the latest push
+        self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
         self._owed: dict[int, int] = defaultdict(int)  # bytes pushed and not yet answered, by server
@@ -102,13 +103,13 @@ class Worker:
         return [self._about(part, Kind.INIT, payload=_of(part, w)) for part in self.parts[key]]
 
     def push(self, key: str, g: NDArray[Any], priority: int, lr: float | None) -> list[Request]:
-        if self.settings.staleness == 0 and self._pushed.get(key, (-1, 0))[0] == self.iteration:
+        if self.settings.staleness == 0 and self._pushed.get(key) == self.iteration:
             raise ValueError(
                 f"push: {key!r} has been pushed in iteration {self.iteration} already, and mode "
                 f"{self.settings.mode!r} takes one gradient an iteration; call clock() between them"
             )
-        priority = self._not_before(key, priority)
-        self._pushed[key] = self.iteration, priority
+        priority = self._in_order(key, priority)
+        self._pushed[key] = self.iteration
         value = float("nan") if lr is None else lr
         return [
             self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=_of(part, g))
@@ -117,17 +118,19 @@ class Worker:
 
     def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
         """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""
-        clock = max(self.iteration, self._pushed.get(key, (-1, 0))[0] + 1)
-        after = self._not_before(key, priority)
+        clock = max(self.iteration, self._pushed.get(key, -1) + 1)
+        priority = self._in_order(key, priority)
         return [
-            self._about(part, Kind.PULL, after, clock=clock, first_only=True, out=_of(part, out))
+            self._about(part, Kind.PULL, priority, clock=clock, first_only=True, out=_of(part, out))
             for part in self.parts[key]
         ]
 
-    def _not_before(self, key: str, priority: int) -> int:
-        """What concerns a tensor stays behind its pushes of this iteration."""
-        iteration, before = self._pushed.get(key, (-1, 0))
-        return max(priority, before) if iteration == self.iteration else priority
+    def _in_order(self, key: str, priority: int) -> int:
+        """Letters about one tensor do not overtake each other: pulls see the pushes before them, and no others."""
+        iteration, before = self._latest.get(key, (-1, 0))
+        priority = max(priority, before) if iteration == self.iteration else priority
+        self._latest[key] = self.iteration, priority
+        return priority
 
     def clock(self) -> None:
         self.iteration += 1
