@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from ringleader.launch import mpirun_command
+from ringleader.runtime.comm.cores import threads_per_rank
 
 ROOT = Path(__file__).parents[1]
+MOST_WORKERS = 4  # tests start jobs of ranks, compilers and browsers: many of those at once would need much memory
 os.environ["RINGLEADER_TUNING"] = "off"  # what was measured on this machine is not for the tests
 
 
@@ -17,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--exhaustive", action="store_true", help="prove every root for all rank counts up to 130 (hours)"
     )
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_auto_num_workers() -> int:
+    """-n auto: one worker a core."""
+    return min(threads_per_rank(1), MOST_WORKERS)
 
 
 @pytest.fixture
