@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,15 +42,20 @@ def needs_mpi() -> None:
 @pytest.fixture(scope="session")
 def mpi_job(needs_mpi):
     """mpi_job(n, arguments of python, ...): runs it on n ranks, with a time limit and more options
-    for the launcher; output in stdout."""
+    for the launcher; output in stdout.
+
+    Each job has a temporary folder of its own: Open MPI's mpirun, if killed, leaves files behind under its process's number,
+    and another that gets this number later refuses to start ("listener thread failed to start").
+    """
 
     def run(n, *arguments, seconds=60, launcher=(), **environment):
         mpirun, *rest = mpirun_command(n, [sys.executable, *map(str, arguments)])
         command = [mpirun, *launcher, *rest]
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **environment}
-        return subprocess.run(
-            command, env=variables, cwd=ROOT, timeout=seconds, check=False, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True) as folder:
+            return subprocess.run(
+                command, env={**os.environ, **threads, "TMPDIR": folder, **environment}, cwd=ROOT, timeout=seconds,
+                check=False, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     return run
