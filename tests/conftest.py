@@ -7,12 +7,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-
-from ringleader.launch import mpirun_command
 from ringleader.runtime.comm.cores import threads_per_rank
 
+from ringleader.launch import mpirun_command
+
 ROOT = Path(__file__).parents[1]
-MOST_WORKERS = 4  # tests start jobs of ranks, compilers and browsers: many of those at once would need much memory
+MOST_WORKERS = (
+    4  # each may be running a job of several ranks, a compiler or a browser, all of which need memory
+)
 os.environ["RINGLEADER_TUNING"] = "off"  # what was measured on this machine is not for the tests
 
 
