@@ -12,9 +12,7 @@ from ringleader.runtime.comm.cores import threads_per_rank
 from ringleader.launch import mpirun_command
 
 ROOT = Path(__file__).parents[1]
-MOST_WORKERS = (
-    4  # each may be running a job of several ranks, a compiler or a browser, all of which need memory
-)
+MOST_WORKERS = 4  # each may be running a job of ranks, a compiler or a browser: memory for all of these
 os.environ["RINGLEADER_TUNING"] = "off"  # what was measured on this machine is not for the tests
 
 
