@@ -118,7 +118,7 @@ def report(result: Result, config: TrainConfig, task: Task, console: Console) ->
     if metrics.wire is not None:
         sent, uncompressed, ratio = metrics.wire.sent, metrics.wire.uncompressed, metrics.wire.ratio
         console.print(
-            f"sent by rank 0 for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
+            f"sent by one rank for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
         )
     console.print(task.say(scores))
     if config.save is not None:

@@ -161,7 +161,8 @@ class Served:
 
     @property
     def wire(self) -> Wire | None:
-        return None
+        pushed: Wire = self.server.stats()["pushed"]
+        return None if self.server.settings.compression is None else pushed
 
     def close(self) -> None:
         self.parallel.close()
@@ -174,6 +175,7 @@ def parameter_server(world: Communicator, config: TrainConfig) -> ParameterServe
     return ParameterServer(
         world, config.servers, config.mode, config.staleness, rule=OptimizerRule(named.cls, **optimizer_options(config)),
         reduction="sum", colocated=config.colocated, placement=config.placement, replicas=config.replicas,
+        compression=config.compression,
     )  # fmt: skip
 
 

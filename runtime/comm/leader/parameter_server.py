@@ -52,7 +52,9 @@ class ParameterServer:
     mode "bsp" is divided by the number of gradients in it ("mean") or not ("sum").
 
     Tensors of more than ``part_bytes`` are split, and parts laid out by ``placement`` (see ``place``). ``replicas``: so
-    many further servers get every push, so that as many deaths lose nothing that was acknowledged.
+    many further servers get every push, so that as many deaths lose nothing that was acknowledged. ``compression``: of
+    what is pushed, with error feedback on each worker (see ``make_compressor`` in ringleader.runtime.comm.compression, and
+    ``worthwhile``: small parts travel as they are). What is pulled is never compressed.
 
     A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
     "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
@@ -62,24 +64,16 @@ class ParameterServer:
     def __init__(
         self, world: Communicator, servers: int | Sequence[int] = 1, mode: str = "bsp", staleness: int | None = None, *,
         rule: str | Rule = "assign", reduction: str = "mean", colocated: bool = False, placement: str = "balanced",
-        part_bytes: int = PART_BYTES, replicas: int = 0,
+        part_bytes: int = PART_BYTES, replicas: int = 0, compression: str | None = None,
     ) -> None:  # fmt: skip
         found = RULES.get(rule) if isinstance(rule, str) else rule
         if found is None:
             raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}, or an object")
         serving, working = roles(world.size, servers, colocated)
         self.settings = Settings(
-            serving,
-            working,
-            mode,
-            staleness_of(mode, staleness),
-            reduction,
-            placement,
-            part_bytes,
-            replicas,
-            found.whole,
-            rule if isinstance(rule, str) else type(rule).__name__,
-        )
+            serving, working, mode, staleness_of(mode, staleness), reduction, placement, part_bytes, replicas,
+            found.whole, rule if isinstance(rule, str) else type(rule).__name__, compression,
+        )  # fmt: skip
         _agree(world, self.settings)
         own = world.split(0)
         assert own is not None
@@ -245,9 +239,11 @@ class ParameterServer:
     # The end
 
     def stats(self) -> dict[str, Any]:
-        """Of this rank: ``sent`` (bytes, headers included), and of a server ``waits``: by rank, seconds that pulls of others
-        have waited for it."""
+        """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what
+        they would be uncompressed. Of a server ``waits``: by rank, seconds that pulls of others have waited for it."""
         found: dict[str, Any] = {"sent": self._post.sent_bytes}
+        if self._worker is not None:
+            found["pushed"] = self._worker.pushed
         if self._server is not None:
             found["waits"] = dict(self._server.patience.waits)
         return found

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ringleader.runtime.comm.compression import ErrorFeedback
 from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
 from ringleader.runtime.comm.leader.kinds import Kind
 from ringleader.runtime.comm.leader.meeting import named
 from ringleader.runtime.comm.leader.placement import Part, Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.settings import Settings
+from ringleader.runtime.comm.wire import Wire
 
 CREDIT = (
     4 << 20
@@ -77,6 +79,8 @@ class Worker:
         self.closing = False  # servers may go
         self.tensors: dict[str, Tensor] = {}
         self.parts: dict[str, list[Part]] = {}
+        self.pushed = Wire()
+        self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
         self._pushed: dict[str, int] = {}  # iteration of the latest push
         self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
@@ -98,6 +102,9 @@ class Worker:
         self.tensors = dict(tensors)
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
+            code = self.settings.compressor(part)
+            if code is not None:
+                self._feedback[part.number] = ErrorFeedback(code)
 
     def init(self, key: str, w: NDArray[Any]) -> list[Request]:
         return [self._about(part, Kind.INIT, payload=_of(part, w)) for part in self.parts[key]]
@@ -111,10 +118,19 @@ class Worker:
         priority = self._in_order(key, priority)
         self._pushed[key] = self.iteration
         value = float("nan") if lr is None else lr
+        encoded = [(part, self._encoded(part, _of(part, g))) for part in self.parts[key]]
         return [
-            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=_of(part, g))
-            for part in self.parts[key]
+            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=payload)
+            for part, payload in encoded
         ]
+
+    def _encoded(self, part: Part, g: NDArray[Any]) -> NDArray[Any]:
+        """What is pushed of a gradient. CompressionError: it is not finite."""
+        feedback = self._feedback.get(part.number)
+        payload = g if feedback is None else feedback.encode(g.reshape(part.shape))
+        self.pushed.sent += payload.nbytes * (self.settings.replicas + 1)
+        self.pushed.uncompressed += g.nbytes * (self.settings.replicas + 1)
+        return payload
 
     def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
         """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""
