@@ -105,6 +105,10 @@ def settings(options: Mapping[str, Any], launcher: Launched | None) -> TrainConf
     config = configure(given.pop("model"), **given)
     if ranks == 1 and config.algorithm == "vendor":
         raise ValueError("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2")
+    if ranks == 1 and config.compression is not None:
+        raise ValueError(
+            f"--compression {config.compression}: one rank sends no gradients, it needs several, -n 2"
+        )
     if config.sync == "ps":
         roles(ranks, config.servers, config.colocated)  # says what is wrong
         if config.replicas >= config.servers:

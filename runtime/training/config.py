@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from ringleader.runtime.comm.compression import KNOWN, check_spec
 from ringleader.runtime.comm.leader import MODES, PLACEMENTS
 from ringleader.runtime.parallel.data_parallel import BUCKET_BYTES
 from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -80,6 +81,7 @@ class TrainConfig:
     bucket_bytes: int = option(
         BUCKET_BYTES, "gradients are reduced in buckets of about so many bytes", least=0
     )
+    compression: str | None = option(None, f"gradients are sent in fewer bytes: {KNOWN}")
     threads: int | None = option(
         None, "of each rank (default: OMP_NUM_THREADS, or its share of the cores)", least=1
     )
@@ -93,6 +95,8 @@ class TrainConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if self.compression is not None:
+            check_spec(self.compression)
         for name, least in least_values().items():
             value = getattr(self, name)
             if value is not None and not least <= value < inf:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor, no_grad
 from ringleader.runtime.autograd.devices import use_gpu
+from ringleader.runtime.parallel import Wire
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, Data, load
 from ringleader.runtime.training.optimizers import make_optimizer
@@ -47,12 +48,14 @@ class StepInfo:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Of a training: ``loss`` is that of the last step (NaN if there was none); ``seconds`` without testing."""
+    """Of a training: ``loss`` is that of the last step (NaN if there was none); ``seconds`` without testing; ``wire``: bytes
+    that this rank has sent for gradients, if they were compressed."""
 
     steps: int
     samples: int
     seconds: float
     loss: float
+    wire: Wire | None = None
 
     @property
     def samples_per_second(self) -> float:
@@ -116,7 +119,7 @@ def train_with(
         if on_step is not None and sync.speaks:
             on_step(StepInfo(step, steps, epoch, loss, samples, speed, scores))
     sync.settle()
-    return Metrics(steps, samples, time.perf_counter() - start - testing, loss)
+    return Metrics(steps, samples, time.perf_counter() - start - testing, loss, sync.wire)
 
 
 def total_steps(count: int, config: TrainConfig) -> int:

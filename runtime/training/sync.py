@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor
 from ringleader.runtime.comm.leader import ParameterServer
-from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel
+from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel, Wire
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, shard
 from ringleader.runtime.training.optimizers import (
@@ -47,6 +47,10 @@ class Sync(Group, Protocol):
     def speaks(self) -> bool:
         """Is this the rank that tells people how it goes?"""
 
+    @property
+    def wire(self) -> Wire | None:
+        """Bytes that this rank has sent for gradients, if they are compressed."""
+
     def close(self) -> None: ...
 
 
@@ -72,7 +76,7 @@ class Reduced(Everyone):
     ) -> None:
         super().__init__(world)
         self.model, self.optimizer, self.config = model, optimizer, config
-        self.parallel = DataParallel(model, world, config.bucket_bytes, config.algorithm)
+        self.parallel = DataParallel(model, world, config.bucket_bytes, config.algorithm, config.compression)
         self.schedule = make_schedule(optimizer, steps, config)
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -95,6 +99,10 @@ class Reduced(Everyone):
     @property
     def speaks(self) -> bool:
         return self.world.rank == 0
+
+    @property
+    def wire(self) -> Wire | None:
+        return self.parallel.wire
 
     def close(self) -> None:
         self.parallel.close()
@@ -151,6 +159,11 @@ class Served:
     def speaks(self) -> bool:
         return self.server.world.rank == self.living[0]
 
+    @property
+    def wire(self) -> Wire | None:
+        pushed: Wire = self.server.stats()["pushed"]
+        return None if self.server.settings.compression is None else pushed
+
     def close(self) -> None:
         self.parallel.close()
         self.server.close()
@@ -162,6 +175,7 @@ def parameter_server(world: Communicator, config: TrainConfig) -> ParameterServe
     return ParameterServer(
         world, config.servers, config.mode, config.staleness, rule=OptimizerRule(named.cls, **optimizer_options(config)),
         reduction="sum", colocated=config.colocated, placement=config.placement, replicas=config.replicas,
+        compression=config.compression,
     )  # fmt: skip
 
 

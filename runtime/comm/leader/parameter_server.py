@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +26,6 @@ from ringleader.runtime.comm.leader.server import Server
 from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
-from ringleader.runtime.comm.start import end_job
 
 log = logging.getLogger("ringleader.leader")
 
@@ -52,7 +52,9 @@ class ParameterServer:
     mode "bsp" is divided by the number of gradients in it ("mean") or not ("sum").
 
     Tensors of more than ``part_bytes`` are split, and parts laid out by ``placement`` (see ``place``). ``replicas``: so
-    many further servers get every push, so that as many deaths lose nothing that was acknowledged.
+    many further servers get every push, so that as many deaths lose nothing that was acknowledged. ``compression``: of
+    what is pushed, with error feedback on each worker (see ``make_compressor`` in ringleader.runtime.comm.compression, and
+    ``worthwhile``: small parts travel as they are). What is pulled is never compressed.
 
     A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
     "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
@@ -62,24 +64,16 @@ class ParameterServer:
     def __init__(
         self, world: Communicator, servers: int | Sequence[int] = 1, mode: str = "bsp", staleness: int | None = None, *,
         rule: str | Rule = "assign", reduction: str = "mean", colocated: bool = False, placement: str = "balanced",
-        part_bytes: int = PART_BYTES, replicas: int = 0,
+        part_bytes: int = PART_BYTES, replicas: int = 0, compression: str | None = None,
     ) -> None:  # fmt: skip
         found = RULES.get(rule) if isinstance(rule, str) else rule
         if found is None:
             raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}, or an object")
         serving, working = roles(world.size, servers, colocated)
         self.settings = Settings(
-            serving,
-            working,
-            mode,
-            staleness_of(mode, staleness),
-            reduction,
-            placement,
-            part_bytes,
-            replicas,
-            found.whole,
-            rule if isinstance(rule, str) else type(rule).__name__,
-        )
+            serving, working, mode, staleness_of(mode, staleness), reduction, placement, part_bytes, replicas,
+            found.whole, rule if isinstance(rule, str) else type(rule).__name__, compression,
+        )  # fmt: skip
         _agree(world, self.settings)
         own = world.split(0)
         assert own is not None
@@ -91,7 +85,7 @@ class ParameterServer:
         )
         self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
         if self._server and self._worker:
-            fail = None if world.transport == "threads" else end_job  # threads: whoever waits raises it
+            fail = None if world.transport == "threads" else _end_job  # threads: whoever waits raises it
             self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
         world.barrier()
 
@@ -245,9 +239,11 @@ class ParameterServer:
     # The end
 
     def stats(self) -> dict[str, Any]:
-        """Of this rank: ``sent`` (bytes, headers included), and of a server ``waits``: by rank, seconds that pulls of others
-        have waited for it."""
+        """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what
+        they would be uncompressed. Of a server ``waits``: by rank, seconds that pulls of others have waited for it."""
         found: dict[str, Any] = {"sent": self._post.sent_bytes}
+        if self._worker is not None:
+            found["pushed"] = self._worker.pushed
         if self._server is not None:
             found["waits"] = dict(self._server.patience.waits)
         return found
@@ -337,6 +333,11 @@ def _bytes(request: Request) -> NDArray[np.uint8]:
     if request.answer is None:
         raise RankLost("state_dict: no answer")
     return request.answer
+
+
+def _end_job(error: BaseException) -> None:
+    """What an exception that nobody catches does: the hook was set when the ranks were brought together."""
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _agree(world: Communicator, settings: Settings) -> None:

@@ -37,6 +37,7 @@ class Stored:
     def __init__(self, part: Part, clocks: Clocks, settings: Settings, empty: Empty) -> None:
         self.part, self.clocks, self.staleness, self.empty = part, clocks, settings.staleness, empty
         self.mean = settings.reduction == "mean"
+        self.code = settings.compressor(part)  # of what comes in; to decode, one is enough for all workers
         self.slot: Slot | None = None  # until the first values have come
         self.version = 0
         self.pushes: dict[int, deque[Letter]] = {
