@@ -29,8 +29,7 @@ def row(roles, nbytes, seconds, copied, repeats=5):
 
 def test_layouts():
     assert throughput.every((1, 2), (1, 2)) == [
-        Roles(1, 1, False), Roles(1, 2, False), Roles(2, 1, False), Roles(2, 2, False),
-        Roles(1, 1, True), Roles(2, 1, True), Roles(2, 2, True),
+        Roles(1, 1, False), Roles(2, 1, False), Roles(2, 2, False), Roles(1, 1, True), Roles(2, 1, True), Roles(2, 2, True),
     ]  # fmt: skip
     assert (DEDICATED.ranks, COLOCATED.ranks) == (3, 2)
 
