@@ -52,9 +52,8 @@ def _stragglers(options: argparse.Namespace, about: dict[str, Any]) -> str:
 
 
 def _crossover(options: argparse.Namespace, about: dict[str, Any]) -> str:
-    ranks, servers, sizes = (
-        ((3,), (1, 2), (4096, 65536)) if options.quick else (RANKS, SERVERS, crossover.SIZES)
-    )
+    ranks, servers = _counts(options, RANKS, (3,), (1, 2))
+    sizes = (4096, 65536) if options.quick else crossover.SIZES
     found = []
     for of in crossover.run(ranks, servers, sizes, _repeats(options), mpirun_command, _budget(options)):
         _progress(f"{of[0].n} ranks")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
 from ringleader.bench.leader import crossover, stragglers, throughput
 from ringleader.bench.leader.fit import Machine
 from ringleader.bench.leader.training import BATCH, EVALUATED, IN_TURN, LEARNING_RATE, STEADY
@@ -21,13 +22,14 @@ repeat. (A byte that is copied is read and written, so a share of 100 % is as mu
 turn in each repeat: the parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies. *ring* and
 *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays are from `world.empty`. A cell
 has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones threads of workers."""
-STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH} images a
-worker and step, each worker from its own part of the images. A gradient is divided by the images of all workers, so as many
-gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one dedicated server,
-which runs the optimiser. In turn in each repeat, which has its own seed. *gradients/s*: of all workers together. *largest
-gap*: steps that a worker had ended more than another, at most, in any repeat; s + 1 at most is promised, plus one between the
-end of a step and its pull. *loss*: that of the weights which the first worker (never the slow one of *steady*) has, on the
-first {EVALUATED} training images, computed afterwards; medians over the repeats."""
+STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH} images a worker
+and step, each worker from its own part of the images. A gradient is divided by the images of all workers, so as many
+gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one dedicated
+server, which runs the optimiser. Who sleeps does so once the weights of the step are there. In turn in each repeat,
+which has its own seed. *gradients/s*: of all workers together. *largest gap*: steps that a worker had ended more than
+another, at most, in any repeat; s + 1 at most is promised, plus one between the end of a step and its pull. *loss*:
+that of the weights which the first worker (never the slow one of *steady*) has, on the first {EVALUATED} training
+images, computed afterwards; medians over the repeats."""
 CROSSOVER = """*predicted*: by `simulate` (model rounds) of the schedules allreduce/ring and allreduce/leader(servers=k) on a
 machine fitted in this run: α, β and the rate of all ranks together from the rounds of a ring AllGather, γ from what a round of
 a ring ReduceScatter takes longer, and what of α occupies a CPU from a gather of 4 bytes to one rank (bench/leader/fit.py). For
@@ -185,12 +187,15 @@ def _fit(machine: Machine, name: str) -> list[str]:
 def _curve(curve: crossover.Curve) -> list[str]:
     return [
         str(curve.n), curve.what, str(curve.servers), where(curve.sizes, curve.predicted),
-        where(curve.sizes, curve.measured), f"{curve.agree} of {len(curve.sizes)}",
+        where(curve.sizes, curve.measured),
+        NEVER if where(curve.sizes, curve.predicted) == "as fast" else f"{curve.agree} of {len(curve.sizes)}",
     ]  # fmt: skip
 
 
 def where(sizes: Sequence[int], ratios: Sequence[float]) -> str:
     """The sizes at which the ratio is at least 1, in words."""
+    if np.allclose(ratios, 1, rtol=1e-9, atol=0):  # the model does not tell them apart
+        return "as fast"
     bounds = [size_text(at) for at in crossover.crossings(sizes, ratios)]
     if not bounds:
         return "everywhere" if ratios[0] >= 1 else "nowhere"

@@ -86,6 +86,7 @@ class Worker:
         now, count = 0.0, 0
         while not over(now):
             if naps(pattern, count, self.number, self.workers):
+                record.settle()  # a slow step cannot begin before its weights are there
                 time.sleep(nap)
             step()
             now, count = record.ended(), count + 1

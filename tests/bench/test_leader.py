@@ -4,7 +4,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from ringleader.bench.leader import crossover, fit, page, stragglers, throughput, worker
+from ringleader.bench.leader import crossover, fit, page, stragglers, throughput, training, worker
 from ringleader.bench.leader.crossover import LEADER, RING, SERVER, Point
 from ringleader.bench.leader.fit import Machine
 from ringleader.bench.leader.stragglers import Method, Trained
@@ -144,7 +144,7 @@ def test_crossings():
 @pytest.mark.parametrize(("ratios", "words"), [
     ((2, 3, 4), "everywhere"), ((0.1, 0.2, 0.3), "nowhere"),
     ((2, 0.5, 0.5), "up to 2 KiB"), ((0.5, 2, 2), "from 2 KiB"),
-    ((0.5, 2, 0.5), "2 KiB ... 8 KiB"), ((2, 0.5, 2), "up to 2 KiB, from 8 KiB"),
+    ((0.5, 2, 0.5), "2 KiB ... 8 KiB"), ((2, 0.5, 2), "up to 2 KiB, from 8 KiB"), ((1, 1 - 1e-15, 1 + 1e-15), "as fast"),
 ])  # fmt: skip
 def test_where_it_is_faster_in_words(ratios, words):
     assert page.where((1024, 4096, 16384), ratios) == words
@@ -191,6 +191,15 @@ def test_the_page_of_the_crossover():
 def test_who_sleeps():
     assert [[w for w in range(3) if naps(STEADY, step, w, 3)] for step in range(4)] == [[2]] * 4
     assert [[w for w in range(3) if naps(IN_TURN, step, w, 3)] for step in range(4)] == [[0], [1], [2], [0]]
+
+
+def test_who_sleeps_has_the_weights_first(monkeypatch):
+    done = []
+    monkeypatch.setattr(training.time, "sleep", lambda seconds: done.append(f"sleep {seconds}"))
+    one = training.Worker(0, 2, seed=1)
+    record = training.Recorder(one.model, 0.0, lambda: done.append("settle"))
+    one.run(lambda: done.append("step"), record, IN_TURN, 0.5, lambda now: len(record.ends) == 2)
+    assert done == ["settle", "sleep 0.5", "step", "step"]
 
 
 RUN = Trained([[1.0, 2.0, 3.0, 4.0], [2.5, 5.0]], [0.0, 2.0, 4.0], [2.0, 1.0, 0.5])

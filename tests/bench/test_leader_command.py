@@ -5,6 +5,7 @@ import re
 import pytest
 from ringleader.bench.job import JobLostError
 from ringleader.bench.leader import __main__ as command
+from ringleader.bench.leader.throughput import Roles
 from ringleader.runtime.comm.mpirun import LaunchError
 
 PNG = b"\x89PNG"
@@ -57,6 +58,19 @@ def test_which_layouts_are_measured():
     assert asked("--quick") == ((2,), (1,))
     assert asked("--quick", "--workers", "4,8") == ([4, 8], (1,))
     assert asked("--servers", "2") == (command.WORKERS, [2])
+
+
+@pytest.mark.parametrize("what", ["throughput", "crossover"])
+def test_what_is_asked_for_is_measured(what, monkeypatch):
+    def run(first, *others):
+        asked.append((first, *others))
+        raise JobLostError("enough")
+
+    asked = []
+    monkeypatch.setattr(getattr(command, what), "run", run)
+    assert command.main([what, "--quick", "--workers", "2,5", "--servers", "2"]) == 1
+    roles = [Roles(n, 2, colocated) for colocated in (False, True) for n in (2, 5)]
+    assert asked[0][: 2 if what == "crossover" else 1] == (([2, 5], [2]) if what == "crossover" else (roles,))
 
 
 @pytest.mark.parametrize("error", [JobLostError("a rank has gone"), LaunchError("no mpirun was found")])
