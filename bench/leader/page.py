@@ -22,14 +22,14 @@ repeat. (A byte that is copied is read and written, so a share of 100 % is as mu
 turn in each repeat: the parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies. *ring* and
 *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays are from `world.empty`. A cell
 has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones threads of workers."""
-STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH} images a worker
-and step, each worker from its own part of the images. A gradient is divided by the images of all workers, so as many
-gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one dedicated
-server, which runs the optimiser. Who sleeps does so once the weights of the step are there. In turn in each repeat,
-which has its own seed. *gradients/s*: of all workers together. *largest gap*: steps that a worker had ended more than
-another, at most, in any repeat; s + 1 at most is promised, plus one between the end of a step and its pull. *loss*:
-that of the weights which the first worker (never the slow one of *steady*) has, on the first {EVALUATED} training
-images, computed afterwards; medians over the repeats."""
+STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH}
+images a worker and step, each worker from its own part of the images. A gradient is divided by the images of all workers,
+so as many gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one
+dedicated server, which runs the optimiser. Who sleeps does so once the weights of the step are there. In turn in each
+repeat, which has its own seed. *gradients/s*: of all workers together. *largest gap*: steps that a worker had ended more
+than another, at most, in any repeat; s + 1 at most is promised, plus one between the end of a step and its pull. *loss*:
+that of the weights which the first worker (never the slow one of *steady*) has, on the first {EVALUATED} training images,
+computed afterwards; medians over the repeats."""
 CROSSOVER = """*predicted*: by `simulate` (model rounds) of the schedules allreduce/ring and allreduce/leader(servers=k) on a
 machine fitted in this run: α, β and the rate of all ranks together from the rounds of a ring AllGather, γ from what a round of
 a ring ReduceScatter takes longer, and what of α occupies a CPU from a gather of 4 bytes to one rank (bench/leader/fit.py). For
