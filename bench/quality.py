@@ -210,14 +210,14 @@ def section(rows: Sequence[Row], command: str, threads: int, ranks: int) -> str:
     )  # fmt: skip
 
 
-def _seeds(text: str) -> list[int]:
+def seed_list(text: str) -> list[int]:
     seeds = [int(part) for part in text.split(",")]
     if min(seeds) < 0:
         raise ValueError
     return seeds
 
 
-_seeds.__name__ = "list of seeds like 1,2,3"  # argparse says "invalid ... value"
+seed_list.__name__ = "list of seeds like 1,2,3"  # argparse says "invalid ... value"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -229,7 +229,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="folder of the four IDX files of MNIST and of tinyshakespeare.txt (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--only", default="", metavar="NAME", help="cases whose name contains this")
-    parser.add_argument("--seeds", type=_seeds, help="like 1,2,3 (default: as many as each case has)")
+    parser.add_argument("--seeds", type=seed_list, help="like 1,2,3 (default: as many as each case has)")
     parser.add_argument("-o", dest="output", type=Path, help="page of results whose section this writes")
     options = parser.parse_args(arguments)
     options.cases = {name: case for name, case in CASES.items() if options.only.lower() in name.lower()}
