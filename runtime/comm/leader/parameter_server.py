@@ -85,7 +85,7 @@ class ParameterServer:
         )
         self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
         if self._server and self._worker:
-            fail = None if world.transport == "threads" else _end_job  # threads: whoever waits raises it
+            fail = _say if world.transport == "threads" else _end_job
             self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
         world.barrier()
 
@@ -333,6 +333,11 @@ def _bytes(request: Request) -> NDArray[np.uint8]:
     if request.answer is None:
         raise RankLost("state_dict: no answer")
     return request.answer
+
+
+def _say(error: BaseException) -> None:
+    """Of ranks that are threads, the one that waits for the server raises it; but it may never wait again."""
+    log.error("a server has failed", exc_info=error)
 
 
 def _end_job(error: BaseException) -> None:
