@@ -23,6 +23,7 @@ from ringleader.models.seq2seq import Seq2Seq
 from ringleader.models.transformer import Transformer
 from ringleader.runtime.autograd import Module
 from ringleader.runtime.training import Description, TrainConfig
+from ringleader.runtime.training.config import STALENESS, SYNCS
 from ringleader.runtime.training.data import SOURCES, find_source
 from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
 from ringleader.runtime.training.tasks import (
@@ -213,6 +214,8 @@ def ignored(config: TrainConfig) -> dict[str, str]:
         "data": (config.data.partition(":")[0], {name: source.options for name, source in SOURCES.items()}),
         "optimizer": (config.optimizer, {name: named.options for name, named in OPTIMIZERS.items()}),
         "schedule": (config.schedule, SCHEDULES),
+        "sync": (config.sync, SYNCS),
+        "mode": (config.mode, STALENESS),
     }
     why = {}
     for kind, (chosen, table) in choices.items():

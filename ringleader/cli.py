@@ -177,7 +177,7 @@ def _train(options: dict[str, Any], arguments: list[str]) -> int:
         fail(str(error), USAGE_ERROR)
     try:
         if launcher is None and config.ranks > 1:
-            return launch(config.ranks, arguments)
+            return launch(config.ranks, arguments, survive=config.sync == "ps")
         from ringleader.train import train_here  # late: --help needs neither rich nor the models' data
 
         return train_here(config, launcher.local_size if launcher else 1)

@@ -39,9 +39,17 @@ def train_here(config: TrainConfig, local_size: int) -> int:
         raise LaunchError(str(error)) from error
     console = _console(world)
     show_configuration(config, world, console)
-    with progress(console, data.task) as on_step:
+    with progress(console, data.task) as show:
+
+        def on_step(step: StepInfo) -> None:
+            console.quiet = False  # maybe another rank has told it until now
+            show(step)
+
         result = run(config, model, world, data, on_step)
-    if config.save is not None and world.rank == 0:
+    if result is None:
+        return 0
+    console.quiet = not result.speaks
+    if config.save is not None and result.speaks:
         save_model(model, config.save, config, data.description)
     return report(result, config, data.task, console)
 
@@ -107,6 +115,11 @@ def report(result: Result, config: TrainConfig, task: Task, console: Console) ->
         f"trained {metrics.steps} steps in {metrics.seconds:.1f} s, "
         f"{metrics.samples_per_second:,.0f} samples/s"
     )
+    if metrics.wire is not None:
+        sent, uncompressed, ratio = metrics.wire.sent, metrics.wire.uncompressed, metrics.wire.ratio
+        console.print(
+            f"sent by one rank for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
+        )
     console.print(task.say(scores))
     if config.save is not None:
         console.print(f"saved as {config.save}", markup=False)

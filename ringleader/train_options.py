@@ -12,6 +12,7 @@ from ringleader.collectives import algorithms
 from ringleader.launch import MOST_STARTED, Launched
 from ringleader.models import MODELS, SIZES, configure
 from ringleader.runtime.autograd.op import array_module
+from ringleader.runtime.comm.leader import roles
 from ringleader.runtime.training import TrainConfig
 from ringleader.runtime.training.data import known_sources
 
@@ -63,9 +64,12 @@ def _add_option(train: argparse.ArgumentParser, field: dataclasses.Field[Any]) -
     about = field.metadata["help"]
     if field.name == "data":
         about += f": {known_sources()} (default: as is good for the model)"
-    elif field.default is not None:
+    elif field.default is not None and kind != "bool":
         about += f" (default {field.default})"
     names = [_flag(field.name)] + ([SHORT[field.name]] if field.name in SHORT else [])
+    if kind == "bool":
+        train.add_argument(*names, dest=field.name, action="store_true", default=None, help=about)
+        return
     train.add_argument(
         *names, dest=field.name, type=KINDS[kind], metavar=kind.upper(), help=about.replace("%", "%%")
     )
@@ -101,6 +105,16 @@ def settings(options: Mapping[str, Any], launcher: Launched | None) -> TrainConf
     config = configure(given.pop("model"), **given)
     if ranks == 1 and config.algorithm == "vendor":
         raise ValueError("algorithm 'vendor' is the MPI library's own: it needs several ranks, -n 2")
+    if ranks == 1 and config.compression is not None:
+        raise ValueError(
+            f"--compression {config.compression}: one rank sends no gradients, it needs several, -n 2"
+        )
+    if config.sync == "ps":
+        roles(ranks, config.servers, config.colocated)  # says what is wrong
+        if config.replicas >= config.servers:
+            raise ValueError(
+                f"--replicas {config.replicas}: there are as many servers besides the first, --servers more"
+            )
     if launcher is not None and launcher.size != ranks:
         raise ValueError(f"-n {ranks}, but the launcher started {launcher.size} ranks; leave -n away")
     try:

@@ -42,14 +42,14 @@ def needs_mpi() -> None:
 @pytest.fixture(scope="session")
 def mpi_job(needs_mpi):
     """mpi_job(n, arguments of python, ...): runs it on n ranks, with a time limit and more options
-    for the launcher; output in stdout.
+    for the launcher, and so that the others ``survive`` a rank's death; output in stdout.
 
     Each job has a temporary folder of its own: Open MPI's mpirun, if killed, leaves files behind under its process's number,
     and another that gets this number later refuses to start ("listener thread failed to start").
     """
 
-    def run(n, *arguments, seconds=60, launcher=(), **environment):
-        mpirun, *rest = mpirun_command(n, [sys.executable, *map(str, arguments)])
+    def run(n, *arguments, seconds=60, launcher=(), survive=False, **environment):
+        mpirun, *rest = mpirun_command(n, [sys.executable, *map(str, arguments)], survive)
         command = [mpirun, *launcher, *rest]
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with tempfile.TemporaryDirectory(prefix="rl-", ignore_cleanup_errors=True) as folder:

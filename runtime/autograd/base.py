@@ -27,7 +27,7 @@ Hook = Callable[["Tensor"], None]
 class RemovableHandle:
     """What registering a hook returns; ``remove()`` takes the hook off."""
 
-    def __init__(self, hooks: dict[int, Hook], key: int) -> None:
+    def __init__(self, hooks: dict[int, Any], key: int) -> None:
         self.hooks, self.key = hooks, key
 
     def remove(self) -> None:

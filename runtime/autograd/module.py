@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
+from ringleader.runtime.autograd.base import RemovableHandle
 from ringleader.runtime.autograd.op import Array, Memory, array_module, module_of, moved, to_host
 from ringleader.runtime.autograd.tensor import Tensor
 from ringleader.runtime.autograd.transfer import copied_to
 
 M = TypeVar("M", bound="Module")
+PreHook = Callable[["Module", tuple[Any, ...]], None]
 
 PLAIN = (bool, int, float, str, tuple)  # options that a module's repr shows
 
@@ -30,12 +32,23 @@ class Module:
     """
 
     training: bool = True
+    _pre_hooks: dict[int, PreHook] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for hook in list(self._pre_hooks.values()) if self._pre_hooks else ():
+            hook(self, args)
         return self.forward(*args, **kwargs)
+
+    def register_forward_pre_hook(self, hook: PreHook) -> RemovableHandle:
+        """``hook(module, args)`` is called before each forward of this module."""
+        if self._pre_hooks is None:
+            self._pre_hooks = {}
+        key = max(self._pre_hooks, default=0) + 1
+        self._pre_hooks[key] = hook
+        return RemovableHandle(self._pre_hooks, key)
 
     # What it is made of
 

@@ -118,10 +118,14 @@ class Agreement:
         """After this rank's last call: answer those who still ask, and raise what they raise."""
         self.state = state
         self.listen()
-        if self.reports:
+        if self.reports and not self.broken:
             self._answer(min(self.reports))
 
-    def _raise_about(self, number: int | None, late: bool, waited: float = 0.0) -> None:
+    def abandon(self, number: int) -> NoReturn:
+        """A rank has died in call ``number``: say so on all others."""
+        self._raise_about(number, late=True)
+
+    def _raise_about(self, number: int | None, late: bool, waited: float = 0.0) -> NoReturn:
         if number is None:  # point to point: the caller words the error, the other ranks are not in it
             kind = CollectiveTimeout if waited else RankLost
             raise kind(f"no answer after {waited:.0f} s" if waited else "that rank has finished or failed")
@@ -155,6 +159,8 @@ class Agreement:
         start, turn = time.monotonic(), 0
         while len(heard) < transport.size:
             self.listen()
+            if (first := min(self.reports)) < number:  # some came through that call, some did not
+                self._answer(first)
             silent = set(range(transport.size)) - set(heard)
             if silent <= transport.dead():
                 break

@@ -15,6 +15,7 @@ from ringleader.collectives import COLLECTIVES, Schedule
 from ringleader.runtime.comm.agreement import Agreement, Calls
 from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of
 from ringleader.runtime.comm.chooser import Chooser, Chosen, Log
+from ringleader.runtime.comm.errors import RankLost
 from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows, usual
 from ringleader.runtime.comm.ops import Op, find_op
 from ringleader.runtime.comm.settings import CHOICE, NOTHING, Settings
@@ -288,7 +289,10 @@ class Caller:
             call, collective="barrier", op=None, sizes=0, buffers=nothing, finish=lambda _: None
         )
         self._start(agreeing, schedule, number).wait()
-        self._transport.vendor(call.collective, call.buffers, call.op, call.root, call.sizes)
+        try:
+            self._transport.vendor(call.collective, call.buffers, call.op, call.root, call.sizes)
+        except RankLost:
+            self._agreement.abandon(number)
 
     def _wait(
         self, advance: Callable[[], Request | None], number: int | None, timeout: float | None = None

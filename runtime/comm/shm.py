@@ -16,7 +16,7 @@ from mpi4py import MPI
 from numpy.typing import DTypeLike, NDArray
 from ringleader.collectives.tuning import Choice
 from ringleader.csrc.cpu import _engine
-from ringleader.runtime.comm import engine
+from ringleader.runtime.comm import engine, ulfm
 from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
 
@@ -76,20 +76,38 @@ class _Request(Request):
         self, transport: ShmTransport, view: Bytes, peer: int, channel: Channel, is_recv: bool
     ) -> None:  # fmt: skip
         self.transport, self.channel, self.is_recv = transport, channel, is_recv
+        self.view, self.peer, self.tag = view, peer, channel.tag
+        self.message = self._start()
+
+    def _start(self) -> _engine.Message:
+        channel = self.channel
         collective = channel.number >= 0
         purpose = _engine.Purpose.collective if collective else _engine.Purpose.direct
         key = channel.number << 32 | channel.digest if collective else max(channel.tag, 0)
-        there = ANY if peer == ANY else transport.local[peer]
-        self.peer, self.tag = peer, channel.tag
-        self.message = _engine.Message(
-            transport.caller, view, is_recv, there, purpose, key, channel.tag == ANY, channel.synchronous
-        )
+        there = ANY if self.peer == ANY else self.transport.local[self.peer]
+        return _engine.Message(
+            self.transport.caller, self.view, self.is_recv, there, purpose, key, channel.tag == ANY,
+            channel.synchronous,
+        )  # fmt: skip
 
     def test(self) -> bool:
         done = bool(self.message.test())
         if done and self.is_recv and self.channel.number < 0:
             self.peer, self.tag = self.transport.ranks[self.message.peer], int(self.message.key)
+        elif not done and self.peer == ANY and self._severed(self.message.peer):  # amid its message
+            self.message.cancel()
+            self.message = self._start()  # the next may come
         return done
+
+    def _severed(self, there: int) -> bool:
+        """Has that rank, as the engine counts them, died, with all that it had sent before already here?"""
+        if there == ANY or not self.transport.fallen(there):
+            return False
+        return not self.message.test()
+
+    @property
+    def lost(self) -> bool:
+        return self.peer != ANY and self._severed(self.transport.local[self.peer])
 
     def cancel(self) -> None:
         self.message.cancel()
@@ -141,7 +159,7 @@ class ShmTransport(MpiTransport):
         """Whichever kind of link is waited for, the messages of the other kind must move as well."""
         self.home.node.progress()
         if not self.whole:
-            self.data.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)
+            ulfm.ask(self.data, self.data.Iprobe, MPI.ANY_SOURCE, MPI.ANY_TAG)
         super().pause(turn)
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
@@ -153,6 +171,8 @@ class ShmTransport(MpiTransport):
     def post(self, peer: int, report: Any) -> None:
         if not self.whole:
             return super().post(peer, report)
+        if self.fallen(peer):
+            return None
         self.sending = [message for message in self.sending if not message.test()]
         data = np.frombuffer(pickle.dumps(report), np.uint8)
         self.sending.append(_engine.Message(self.caller, data, False, peer, _engine.Purpose.control, 0))
@@ -186,7 +206,12 @@ class ShmTransport(MpiTransport):
         return here if self.whole else here | super().gone()
 
     def dead(self) -> set[int]:
-        return {r for r, i in zip(self.ranks, self.members) if self.home.node.dead(i)}
+        here = {r for i, r in enumerate(self.ranks) if self.fallen(i)}
+        return here if self.whole else here | super().dead()
+
+    def fallen(self, there: int) -> bool:
+        """Has that rank died, as the engine counts those of this communicator and node?"""
+        return bool(self.home.node.dead(self.members[there]))
 
     def free(self) -> None:
         self.data.Barrier()  # nobody looks at another's memory any more

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ringleader.runtime.comm import settings
@@ -29,6 +30,7 @@ TRANSPORT_VARIABLE = "RINGLEADER_TRANSPORT"  # one of:
 TRANSPORTS = ("shm", "windows", "mpi")  # the fastest first
 SIGINT_CODE = 130
 LAST_WORDS = 0.2  # seconds for the other ranks to print the error that they raise too
+MOST_TURNS = 10  # so many times longer at most waits a rank that ends the job after a death
 
 _world = threading.local()  # ranks may be threads, so each has its own
 
@@ -100,6 +102,7 @@ def _mpi(timeout: float) -> Communicator:
     sys.excepthook = _abort_job
     _outlive_others(MPI.Get_library_version())
     transport = _transport(MPI.COMM_WORLD)
+    sys.excepthook = partial(_abort_job, transport=transport)
     told = settings.read(transport.name, transport.nodes) if transport.rank == 0 else None
     told = MPI.COMM_WORLD.bcast(told).require()
     world = Communicator(transport, timeout=timeout, settings=told)
@@ -175,7 +178,7 @@ def release(communicator: Communicator) -> None:
         communicator._transport.free()
 
 
-def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+def _abort_job(kind: type[BaseException], error: BaseException, trace: Any, transport: Any = None) -> None:
     """An exception nobody caught: show it whole, then end every rank."""
     from mpi4py import MPI
 
@@ -188,12 +191,17 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any) -> N
         stream.write(f"\nRank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed:\n{text}")
         stream.flush()
         time.sleep(LAST_WORDS)
+    if transport is not None:
+        _await_turn(transport)
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
 
-def end_job(error: BaseException) -> None:
-    """An exception in a thread that serves this rank: show it whole, then end every rank."""
-    _abort_job(type(error), error, error.__traceback__)
+def _await_turn(transport: Transport) -> None:
+    """After a death the survivors often fail together, but Open MPI's launcher may hang if several end the job at
+    once: so one after the other, and the first ends them all."""
+    if dead := transport.dead():
+        before = sum(rank not in dead for rank in range(transport.rank))
+        time.sleep(LAST_WORDS * min(before, MOST_TURNS))
 
 
 def _finish_mpi(world: Communicator, transport: Any) -> None:
@@ -210,7 +218,7 @@ def _see_through(world: Communicator, transport: Any) -> None:
         transport.leave()
         _stay(world, "has finished")
     except BaseException as error:
-        _abort_job(type(error), error, error.__traceback__)
+        _abort_job(type(error), error, error.__traceback__, transport)
 
 
 def _end_without_mpi() -> None:

@@ -55,6 +55,11 @@ class Request(ABC):
         """Give up: the buffer is not written any more."""
 
     @property
+    def lost(self) -> bool:
+        """Has the other rank died, so that this never completes? Never said of a receive from ANY: others may send."""
+        return False
+
+    @property
     def received(self) -> int:
         """How many bytes of a receive have come, from its beginning on, while it is not complete."""
         return 0
@@ -78,6 +83,10 @@ class Pieces(Request):
             self.pieces.pop(0)
             self.complete += 1
         return not self.pieces
+
+    @property
+    def lost(self) -> bool:
+        return any(piece.lost for piece in self.pieces)
 
     @property
     def received(self) -> int:

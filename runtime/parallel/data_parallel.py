@@ -18,6 +18,8 @@ from ringleader.runtime.autograd import Module, Parameter, Tensor
 from ringleader.runtime.autograd.op import Array, array_module, module_of, moved, to_host
 from ringleader.runtime.autograd.optim.flat import follows, lay_out
 from ringleader.runtime.comm.cores import share_cores
+from ringleader.runtime.comm.wire import Wire
+from ringleader.runtime.parallel.compressed import Compression, Reduction
 
 if TYPE_CHECKING:
     from ringleader.collectives import Schedule
@@ -38,6 +40,7 @@ class Bucket:
     gradients: Array | None = None
     waiting: set[str] = field(default_factory=set)  # gradients that this backward has yet to bring
     work: Any = None  # Handle of the AllReduce under way
+    compressed: Reduction | None = None  # instead of an AllReduce
 
 
 class DataParallel:
@@ -56,13 +59,14 @@ class DataParallel:
     Every rank must call backward in every step, with an empty batch if need be. Buckets are started in
     the same order on all ranks, even where gradients become ready in another; the gradient of a parameter
     that a step has not used is zero. ``bucket_bytes``: about how large a bucket is; 0 gives each parameter
-    its own. Ranks that share a node share its cores, unless OMP_NUM_THREADS says how many threads each may use.
-    ValueError: no parameters, or ``bucket_bytes`` below 0.
+    its own. ``compression``: large gradients are sent in fewer bytes, by a scheme like "topk:0.01" (docs/compression.md), with
+    error feedback; ``wire`` counts the bytes. Ranks that share a node share its cores, unless OMP_NUM_THREADS says how many
+    threads each may use. ValueError: no parameters, ``bucket_bytes`` below 0, or an unknown scheme.
     """
 
     def __init__(
         self, model: Module, world: Communicator, bucket_bytes: int = BUCKET_BYTES,
-        algorithm: str | Schedule = "auto",
+        algorithm: str | Schedule = "auto", compression: str | None = None,
     ) -> None:  # fmt: skip
         if bucket_bytes < 0:
             raise ValueError(f"bucket_bytes must not be negative, it is {bucket_bytes}")
@@ -73,7 +77,9 @@ class DataParallel:
         if world.transport != "threads" and world.local_size > 1:
             share_cores(world.local_size)
         broadcast_parameters(model.parameters(), world)
-        self.buckets = [self._bucket(names) for names in self._divide(bucket_bytes)]
+        self.compression = None if compression is None else Compression(compression, world, algorithm)
+        divided = self._divide(bucket_bytes)
+        self.buckets = [self._bucket(names, last=names is divided[-1]) for names in divided]
         self.hooks = [
             self.parameters[name].register_post_accumulate_grad_hook(self._hook(bucket, name))
             for bucket in self.buckets for name in bucket.names
@@ -97,8 +103,10 @@ class DataParallel:
             size += parameter.data.nbytes
         return divided
 
-    def _bucket(self, names: list[str]) -> Bucket:
+    def _bucket(self, names: list[str], last: bool) -> Bucket:
         """The parameters' data come to lie in the same order: an optimiser updates a bucket by one call."""
+        if self.compression:
+            names = self.compression.ordered(names, self.parameters)
         parameters = [self.parameters[name] for name in names]
         size, dtype = sum(p.size for p in parameters), parameters[0].dtype
         try:
@@ -112,7 +120,10 @@ class DataParallel:
         lay_out(
             parameters, None if together else xp.empty(size, dtype), flat if gradients is None else gradients
         )
-        return Bucket(flat, names, gradients)
+        reduction = None
+        if self.compression and self.world.size > 1:
+            reduction = self.compression.reduction(flat, dict(zip(names, parameters)), last)
+        return Bucket(flat, names, gradients, compressed=reduction)
 
     def _hook(self, bucket: Bucket, name: str) -> Any:
         def ready(_: Tensor) -> None:
@@ -145,6 +156,8 @@ class DataParallel:
     def _reduce(self, bucket: Bucket, async_op: bool) -> Any:
         if bucket.gradients is not None:
             bucket.flat[:-1] = to_host(bucket.gradients)
+        if bucket.compressed:
+            return bucket.compressed.start()
         return self.world.allreduce(bucket.flat, op="sum", algorithm=self.algorithm, async_op=async_op)
 
     def zero_grad(self) -> None:
@@ -172,13 +185,22 @@ class DataParallel:
             for bucket in self.buckets:
                 bucket.waiting.clear()
             self._start_ready()
-            self._reduce(self.buckets[-1], async_op=False)
-            for bucket in self.buckets[:-1]:
-                bucket.work.wait()
+            if self.compression:
+                self._reduce(self.buckets[-1], async_op=True)
+                self.compression.finish()
+            else:
+                self._reduce(self.buckets[-1], async_op=False)
+                for bucket in self.buckets[:-1]:
+                    bucket.work.wait()
             for bucket in self.buckets:
                 if bucket.gradients is not None:
                     bucket.gradients[...] = moved(bucket.flat[:-1], module_of(bucket.gradients))
         self._expect()
+
+    @property
+    def wire(self) -> Wire | None:
+        """Bytes that this rank has sent for gradients so far; None: nothing is compressed, so nobody counts."""
+        return self.compression.wire if self.compression else None
 
     def unused_parameters(self) -> list[str]:
         """Names of the parameters that got no gradient on this rank in the last backward."""

@@ -8,13 +8,20 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from ringleader.runtime.comm.compression import KNOWN, check_spec
+from ringleader.runtime.comm.leader import MODES, PLACEMENTS
 from ringleader.runtime.parallel.data_parallel import BUCKET_BYTES
 from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
 
 DTYPES = ("float32", "float64")
 TRAINED_ON = ("cpu", "cuda", "emulated")
+SYNCS: dict[str, tuple[str, ...]] = {  # the options of TrainConfig that they alone have
+    "allreduce": ("algorithm", "bucket_bytes"),
+    "ps": ("servers", "colocated", "mode", "placement", "replicas"),
+}
+STALENESS: dict[str, tuple[str, ...]] = {mode: ("staleness",) if mode == "ssp" else () for mode in MODES}
 CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": tuple(SCHEDULES), "dtype": DTYPES,
-           "device": TRAINED_ON}  # fmt: skip
+           "device": TRAINED_ON, "sync": tuple(SYNCS), "mode": tuple(STALENESS), "placement": tuple(PLACEMENTS)}  # fmt: skip
 MOST_SEED = (1 << 63) - 1
 
 
@@ -55,12 +62,26 @@ class TrainConfig:
         "cpu",
         "cpu, cuda (a GPU, by CuPy), or emulated: the CUDA kernels, run on the CPU to try and study them",
     )
+    sync: str = option("allreduce", "how gradients are averaged: allreduce, or ps (a parameter server)")
+    servers: int = option(1, "ranks that serve, the last ones, if sync is ps", least=1)
+    colocated: bool = option(False, "the servers work as well, and are spread over the ranks")
+    mode: str = option(
+        "bsp", "of a parameter server: bsp (synchronous), ssp (stale synchronous), asp (asynchronous)"
+    )
+    staleness: int | None = option(
+        None, "mode ssp: steps that a worker may be ahead of the slowest (default 3)", least=0
+    )
+    placement: str = option("balanced", f"of parameters on servers: {', '.join(PLACEMENTS)}")
+    replicas: int = option(
+        0, "servers that hold a copy of each parameter and take over if its server dies", least=0
+    )
     algorithm: str = option(
         "auto", "AllReduce that averages the gradients: auto, vendor (MPI's own), or one of ours"
     )
     bucket_bytes: int = option(
         BUCKET_BYTES, "gradients are reduced in buckets of about so many bytes", least=0
     )
+    compression: str | None = option(None, f"gradients are sent in fewer bytes: {KNOWN}")
     threads: int | None = option(
         None, "of each rank (default: OMP_NUM_THREADS, or its share of the cores)", least=1
     )
@@ -74,6 +95,8 @@ class TrainConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if self.compression is not None:
+            check_spec(self.compression)
         for name, least in least_values().items():
             value = getattr(self, name)
             if value is not None and not least <= value < inf:

@@ -50,10 +50,15 @@ SCHEDULES: dict[str, tuple[str, ...]] = {  # the options of TrainConfig that the
 
 def make_optimizer(model: Module, config: TrainConfig) -> Optimizer:
     """The optimiser that ``config`` names."""
-    named = OPTIMIZERS[config.optimizer]
-    options = {name: getattr(config, name) for name in ("lr", "weight_decay", *named.options)}
-    optimizer: Optimizer = named.cls(model.parameters(), **options)
+    optimizer: Optimizer = OPTIMIZERS[config.optimizer].cls(model.parameters(), **optimizer_options(config))
     return optimizer
+
+
+def optimizer_options(config: TrainConfig) -> dict[str, float]:
+    """The options of ``config`` that its optimiser takes."""
+    return {
+        name: getattr(config, name) for name in ("lr", "weight_decay", *OPTIMIZERS[config.optimizer].options)
+    }
 
 
 def make_schedule(optimizer: Optimizer, steps: int, config: TrainConfig) -> Any:

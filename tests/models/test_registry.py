@@ -56,6 +56,9 @@ def test_defaults_of_the_task_the_data_and_the_optimiser() -> None:
     ("logistic", {"hidden": (3,)}, "hidden is for model mlp, and not for logistic"),
     ("logistic", {"hiden": (3,)}, "hiden is no option of logistic; it has: none"),
     ("mlp", {"hiden": (3,)}, "hiden is no option of mlp; it has: hidden, activation"),
+    ("mlp", {"mode": "asp"}, "mode is for sync ps, and not for allreduce"),
+    ("mlp", {"sync": "ps", "algorithm": "ring"}, "algorithm is for sync allreduce, and not for ps"),
+    ("mlp", {"sync": "ps", "staleness": 2}, "staleness is for mode ssp, and not for bsp"),
     ("mlp", {"optimizer": "sdg"}, "unknown optimizer 'sdg'; known: sgd, adam"),
 ])  # fmt: skip
 def test_what_would_be_ignored_is_refused(model: str, given: dict[str, Any], message: str) -> None:
@@ -65,7 +68,10 @@ def test_what_would_be_ignored_is_refused(model: str, given: dict[str, Any], mes
 
 def test_what_applies_is_not_ignored() -> None:
     others = {"context", "width", "layers", "memory", "heads", "dropout", "positions"}
-    assert set(ignored(configure("mlp", schedule="step"))) == others
+    served = {"servers", "colocated", "mode", "staleness", "placement", "replicas"}
+    assert set(ignored(configure("mlp", schedule="step"))) == others | served
+    assert served & set(ignored(configure("mlp", sync="ps", mode="ssp"))) == set()
+    assert {"algorithm", "bucket_bytes", "staleness"} <= set(ignored(configure("mlp", sync="ps", mode="asp")))
     assert not {"context", "width", "layers", "memory"} & set(ignored(configure("lstm")))
     assert "memory" in ignored(configure("rnn"))
     assert {"shift", "momentum", "gamma", "hidden"} <= set(ignored(configure("bigram")))

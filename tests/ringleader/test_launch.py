@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ringleader import launch
-from ringleader.launch import Launched, kill_tree, launched, mpirun_options, run_job
+from ringleader.launch import Launched, LaunchError, kill_tree, launched, mpirun_options, run_job
 
 ROOT = Path(__file__).parents[2]
 CROWDED = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
@@ -40,6 +40,36 @@ time.sleep(40)
 )
 def test_each_mpirun_gets_what_it_needs(version, root, terminal, options):
     assert mpirun_options(version, root, terminal) == options
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        ("mpirun (Open MPI) 5.0.11\n\nReport bugs to ...", [*CROWDED, "--with-ft", "ulfm"]),
+        ("mpirun (Open MPI) 6.1.0rc2", [*CROWDED, "--with-ft", "ulfm"]),
+    ],
+)
+def test_each_mpirun_that_can_is_told_to_go_on_after_a_death(version, options):
+    assert mpirun_options(version, False, False, survive=True) == options
+
+
+@pytest.mark.parametrize(
+    ("version", "named"),
+    [
+        (
+            "mpirun (Open MPI) 4.1.8\n\nReport bugs to ...",
+            "this mpirun (mpirun (Open MPI) 4.1.8) ends the whole",
+        ),
+        ("mpirun (OpenRTE) 2.1.1", "OpenRTE"),
+        ("HYDRA build details:\n    Version:  5.0.2", "HYDRA"),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.13", "Intel"),
+        ("", "of no known kind"),
+    ],
+)
+def test_an_mpirun_that_cannot_go_on_after_a_death_is_named(version, named):
+    with pytest.raises(LaunchError, match="Open MPI 5 or later") as error:
+        mpirun_options(version, False, False, survive=True)
+    assert named in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +26,6 @@ from ringleader.runtime.comm.leader.server import Server
 from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
-from ringleader.runtime.comm.start import end_job
 
 log = logging.getLogger("ringleader.leader")
 
@@ -52,7 +52,9 @@ class ParameterServer:
     mode "bsp" is divided by the number of gradients in it ("mean") or not ("sum").
 
     Tensors of more than ``part_bytes`` are split, and parts laid out by ``placement`` (see ``place``). ``replicas``: so
-    many further servers get every push, so that as many deaths lose nothing that was acknowledged.
+    many further servers get every push, so that as many deaths lose nothing that was acknowledged. ``compression``: of
+    what is pushed, with error feedback on each worker (see ``make_compressor`` in ringleader.runtime.comm.compression, and
+    ``worthwhile``: small parts travel as they are). What is pulled is never compressed.
 
     A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
     "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
@@ -62,23 +64,16 @@ class ParameterServer:
     def __init__(
         self, world: Communicator, servers: int | Sequence[int] = 1, mode: str = "bsp", staleness: int | None = None, *,
         rule: str | Rule = "assign", reduction: str = "mean", colocated: bool = False, placement: str = "balanced",
-        part_bytes: int = PART_BYTES, replicas: int = 0,
+        part_bytes: int = PART_BYTES, replicas: int = 0, compression: str | None = None,
     ) -> None:  # fmt: skip
         found = RULES.get(rule) if isinstance(rule, str) else rule
         if found is None:
             raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}, or an object")
         serving, working = roles(world.size, servers, colocated)
         self.settings = Settings(
-            serving,
-            working,
-            mode,
-            staleness_of(mode, staleness),
-            reduction,
-            placement,
-            part_bytes,
-            replicas,
-            found.whole,
-        )
+            serving, working, mode, staleness_of(mode, staleness), reduction, placement, part_bytes, replicas,
+            found.whole, rule if isinstance(rule, str) else type(rule).__name__, compression,
+        )  # fmt: skip
         _agree(world, self.settings)
         own = world.split(0)
         assert own is not None
@@ -90,7 +85,7 @@ class ParameterServer:
         )
         self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
         if self._server and self._worker:
-            fail = None if world.transport == "threads" else end_job  # threads: whoever waits raises it
+            fail = _say if world.transport == "threads" else _end_job
             self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
         world.barrier()
 
@@ -105,6 +100,11 @@ class ParameterServer:
     def workers(self) -> tuple[int, ...]:
         """Ranks."""
         return self.settings.workers
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Ranks, servers and workers, that have ended or died, as far as this one knows."""
+        return frozenset(self._post.gone)
 
     @property
     def is_server(self) -> bool:
@@ -134,13 +134,20 @@ class ParameterServer:
         worker = self._working("init")
         for name, w in tensors.items():
             _check("init", name, w)
-            if self.settings.reduction == "mean" and w.dtype.kind in "biu":
-                raise ValueError(f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'")
+            if self.settings.staleness == 0 and self.settings.reduction == "mean" and w.dtype.kind in "biu":
+                raise ValueError(
+                    f"init: the mean of {name!r}, {w.dtype}, would lose the fraction; use reduction='sum'"
+                )
         worker.say_hello({name: Tensor(w.shape, w.dtype) for name, w in tensors.items()})
-        if self.world.rank == self.workers[0]:
-            requests = [request for name, w in tensors.items() for request in worker.init(name, w)]
-            worker.finish(requests, "init")
-        self.barrier()
+        living = self.barrier()
+        while True:
+            first = living[0]
+            if self.world.rank == first:
+                requests = [request for name, w in tensors.items() for request in worker.init(name, w)]
+                worker.finish(requests, "init")
+            living = self.barrier()
+            if first in living:  # else it may have died before it had sent all
+                return
 
     def push(self, name: str, gradient: NDArray[Any], priority: int = 0, lr: float | None = None) -> Handle:
         """Send a gradient, of the shape and dtype of ``name``, which must stay as it is until the handle has completed:
@@ -158,6 +165,8 @@ class ParameterServer:
             out = np.empty(worker.tensors[name].shape, worker.tensors[name].dtype)
         self._known("pull", name, out)
         assert out is not None
+        if not out.flags.writeable:
+            raise ValueError(f"pull: the array for {name!r} is read-only")
         return Handle(worker, worker.pull(name, out, priority), out, f"pull of {name!r}")
 
     def push_pull(
@@ -165,6 +174,9 @@ class ParameterServer:
         lr: float | None = None,
     ) -> Handle:  # fmt: skip
         """A push, and the pull that sees it. ``out`` may be ``gradient``."""
+        self._known("push", name, gradient)
+        if self.settings.replicas and out is not None and np.may_share_memory(gradient, out):
+            gradient = gradient.copy()  # the first server's answer may come before the second has taken it
         pushed = self.push(name, gradient, priority, lr)
         pulled = self.pull(name, out, priority)
         return Handle(self._working("push_pull"), pushed._requests + pulled._requests, pulled._result,
@@ -227,9 +239,11 @@ class ParameterServer:
     # The end
 
     def stats(self) -> dict[str, Any]:
-        """Of this rank: ``sent`` (bytes, headers included), and of a server ``waits``: by rank, seconds that pulls of others
-        have waited for it."""
+        """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what
+        they would be uncompressed. Of a server ``waits``: by rank, seconds that pulls of others have waited for it."""
         found: dict[str, Any] = {"sent": self._post.sent_bytes}
+        if self._worker is not None:
+            found["pushed"] = self._worker.pushed
         if self._server is not None:
             found["waits"] = dict(self._server.patience.waits)
         return found
@@ -239,15 +253,16 @@ class ParameterServer:
         the living ranks, but for what they have to do until then."""
         if self._closed:
             return
-        if self._worker is not None:
-            self._worker.close()
-        self.serve()
-        if self._server is not None:
-            server = self._server
-            self._post.wait_until(lambda: server.finished, float("inf"))
-        self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
-        self._post.close()
-        self._closed = True
+        try:
+            if self._worker is not None:
+                self._worker.close()
+            self.serve()
+            if self._server is not None:
+                server = self._server
+                self._post.wait_until(lambda: server.finished, float("inf"))
+            self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
+        finally:
+            self._leave()
 
     def __enter__(self) -> ParameterServer:
         return self
@@ -256,7 +271,11 @@ class ParameterServer:
         if kind is None:
             self.close()
         else:  # the others will find this rank gone
-            self._post.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        self._closed = True
+        self._post.close()
 
     # Behind it
 
@@ -271,11 +290,17 @@ class ParameterServer:
     def _lost(self, rank: int) -> None:
         if self._server is not None and rank in self._server.clocks.workers:
             self._server.drop(rank)
-            log.warning(
-                "rank %d is gone; training goes on with %d workers", rank, len(self._server.clocks.workers)
-            )
+            if self._first_of(self.servers):
+                left = len(self._server.clocks.workers)
+                log.warning("rank %d is gone; training goes on with %d workers", rank, left)
         if self._worker is not None and rank in self._worker.servers:
+            if self.settings.replicas and not self._worker.closing and self._first_of(self.workers):
+                log.warning("server rank %d is gone; the next that has its values takes over", rank)
             self._worker.lost(rank)
+
+    def _first_of(self, ranks: Sequence[int]) -> bool:
+        """Is this the one of them that speaks for all?"""
+        return self.world.rank == next(rank for rank in ranks if rank not in self._post.gone)
 
     def _working(self, what: str) -> Worker:
         if self._worker is None:
@@ -308,6 +333,16 @@ def _bytes(request: Request) -> NDArray[np.uint8]:
     if request.answer is None:
         raise RankLost("state_dict: no answer")
     return request.answer
+
+
+def _say(error: BaseException) -> None:
+    """Of ranks that are threads, the one that waits for the server raises it; but it may never wait again."""
+    log.error("a server has failed", exc_info=error)
+
+
+def _end_job(error: BaseException) -> None:
+    """What an exception that nobody catches does: the hook was set when the ranks were brought together."""
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _agree(world: Communicator, settings: Settings) -> None:

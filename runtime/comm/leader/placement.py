@@ -82,8 +82,7 @@ def _split(key: str, tensor: Tensor, part_bytes: int) -> list[Part]:
         ]  # fmt: skip
     count = min(count, max(1, size))
     cuts = [size * i // count for i in range(count + 1)]
-    whole = shape if count == 1 else None
-    return [Part(0, key, a, b, whole or (b - a,), dtype) for a, b in pairwise(cuts)]
+    return [Part(0, key, a, b, shape if count == 1 else (b - a,), dtype) for a, b in pairwise(cuts)]
 
 
 def _balanced(parts: Sequence[Part], servers: int) -> list[int]:

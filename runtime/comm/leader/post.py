@@ -122,20 +122,24 @@ class Post:
     def progress(self) -> bool:
         """Go as far as possible; has anything moved?"""
         with self.lock:
-            moved = self._hear()
-            waiting: list[_Open] = []
-            finished: list[_Open] = []
-            for entry in self._open:
-                (finished if entry.request.test() else waiting).append(entry)
-            if finished:
-                self._open = waiting  # before the calls, which may open more
-                for entry in finished:
-                    if entry.done is not None:
-                        entry.done()
-            moved = self._look() or moved or bool(finished)
+            moved = self._move()
+            moved = self._look() or moved
             if moved:
                 self._moved.notify_all()
             return moved
+
+    def _move(self) -> bool:
+        moved = self._hear()
+        waiting: list[_Open] = []
+        finished: list[_Open] = []
+        for entry in self._open:
+            (finished if entry.request.test() else waiting).append(entry)
+        if finished:
+            self._open = waiting  # before the calls, which may open more
+            for entry in finished:
+                if entry.done is not None:
+                    entry.done()
+        return moved or bool(finished)
 
     def _hear(self) -> bool:
         moved = False
@@ -143,7 +147,9 @@ class Post:
             peer, fields = self._listening.peer, FORMAT.unpack(self._head.tobytes())
             self._listen()
             moved = True
-            letter = Letter(*fields, sender=peer)
+            if peer in self.gone:  # that has been dealt with
+                continue
+            letter = Letter._make((*fields, peer))
             if letter.seq > self._seen[peer]:
                 self._seen[peer] = letter.seq
                 self.deliver(letter)
@@ -157,11 +163,15 @@ class Post:
             return False
         self._looked = now
         fresh = self.transport.gone() - self.gone
+        while fresh and self._move():  # what they sent before they went still counts
+            pass
         for peer in fresh:
             self.gone.add(peer)
             for entry in [entry for entry in self._open if entry.peer == peer]:
                 entry.request.cancel()
                 self._open.remove(entry)
+                if not entry.request.is_recv and entry.done is not None:
+                    entry.done()  # nobody reads that memory any more
             self.lost(peer)
         return bool(fresh)
 
@@ -187,15 +197,15 @@ class Post:
                     self.transport.pause(turn)
 
     def serve_in_thread(
-        self, name: str, turn: Callable[[], None], fail: Callable[[BaseException], None] | None
+        self, name: str, turn: Callable[[], None], fail: Callable[[BaseException], None]
     ) -> None:
-        """From now on a thread moves everything, and calls ``turn`` now and then. It does not keep the process alive; an
-        exception in it goes to ``fail``, and to whoever waits."""
+        """From now on a thread moves everything, and calls ``turn`` now and then, until ``close``, or until this rank has
+        ended without it. It does not keep the process alive; an exception in it goes to ``fail``, and to whoever waits."""
 
         def run() -> None:
             idle = LEAST_NAP
             try:
-                while not self._stop:
+                while not self._stop and self.transport.rank not in self.gone:
                     with self.lock:
                         idle = LEAST_NAP if self.progress() else min(2 * idle, LONGEST_NAP)
                         turn()
@@ -204,8 +214,7 @@ class Post:
                 self.failed = error
                 with self.lock:
                     self._moved.notify_all()
-                if fail is not None:
-                    fail(error)
+                fail(error)
 
         self._thread = threading.Thread(target=run, name=name, daemon=True)
         self._thread.start()

@@ -10,13 +10,16 @@ from ringleader.runtime.comm.leader.placement import Part
 
 
 class Slot(Protocol):
-    """The values of one part, and whatever state goes with them. ``w`` may be replaced by a copy between two updates."""
+    """The values of one part, and whatever state goes with them. ``w`` may be replaced by a copy between two updates.
+
+    ``in_place``: an update changes what is in ``w``; else it sets ``w`` to another array."""
 
     w: NDArray[Any]
+    in_place: bool
 
     def update(self, g: NDArray[Any], lr: float | None) -> None:
-        """Change ``w`` in place by a gradient of its shape and dtype, which may be overwritten. ``lr``: the learning
-        rate that came with it, None: the rule's own."""
+        """Change the values by a gradient of their shape and dtype, which may be overwritten, or become ``w``. ``lr``: the
+        learning rate that came with it, None: the rule's own."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All but ``w``; for a checkpoint."""
@@ -35,6 +38,8 @@ class Rule(Protocol):
 
 
 class _Stateless:
+    in_place = True
+
     def __init__(self, w: NDArray[Any]) -> None:
         self.w = w
 
@@ -46,8 +51,10 @@ class _Stateless:
 
 
 class _Latest(_Stateless):
+    in_place = False
+
     def update(self, g: NDArray[Any], lr: float | None) -> None:
-        self.w[...] = g
+        self.w = g
 
 
 class _Sum(_Stateless):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.leader.kinds import Kind
-from ringleader.runtime.comm.leader.meeting import Meetings
+from ringleader.runtime.comm.leader.meeting import Meetings, named
 from ringleader.runtime.comm.leader.patience import Patience
 from ringleader.runtime.comm.leader.placement import Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post
@@ -33,8 +33,10 @@ class Server:
         self.patience = Patience()
         self.meetings = Meetings(self.clocks)
         self.stored: dict[int, Stored] = {}
-        self._told: dict[int, bytes] = {}  # what each worker says of its tensors
-        self._ready: dict[int, list[tuple[int, int, Letter, Stored]]] = defaultdict(list)  # pulls, by worker
+        self._told: dict[int, tuple[Letter, bytes]] = {}  # what each worker says of its tensors
+        self._ready: dict[int, list[tuple[int, int, Letter, Stored, NDArray[Any]]]] = defaultdict(
+            list
+        )  # answers to pulls, by worker
         self._lent: dict[int, int] = defaultdict(int)  # bytes on their way, by worker
         self._order = count()
         self._work: dict[int, Callable[[Letter], None]] = {
@@ -70,23 +72,36 @@ class Server:
         self._with_payload(letter, lambda text: self._hear(letter, text.tobytes()))
 
     def _hear(self, letter: Letter, text: bytes) -> None:
+        self._told[letter.sender] = letter, text
+        self._agree()
+
+    def _agree(self) -> None:
         """Each worker says what tensors it has; they must all have the same."""
-        self._told[letter.sender] = text
-        for other, said in self._told.items():
-            if said != text:
-                self._fail(letter, _difference(other, said, letter.sender, text))
-                return
-        if not self.stored:
-            tensors = {key: Tensor(tuple(shape), np.dtype(dtype)) for key, shape, dtype in json.loads(text)}
-            self.stored = {
-                part.number: Stored(part, self.clocks, self.settings, self.post.transport.empty)
-                for part in self.settings.place(tensors) if self.number in part.holders
-            }  # fmt: skip
-        self._answer(letter)
+        living = self.clocks.workers
+        if not living or not self._told.keys() >= set(living):
+            return
+        told, self._told = {worker: self._told[worker] for worker in living}, {}
+        text = told[living[0]][1]
+        odd = next((worker for worker in living if told[worker][1] != text), None)
+        if odd is not None:
+            for letter, _ in told.values():
+                self._fail(letter, _difference(living[0], text, odd, told[odd][1]))
+            return
+        tensors = {key: Tensor(tuple(shape), np.dtype(dtype)) for key, shape, dtype in json.loads(text)}
+        self.stored = {
+            part.number: Stored(part, self.clocks, self.settings, self.post.transport.empty)
+            for part in self.settings.place(tensors) if self.number in part.holders
+        }  # fmt: skip
+        for letter, _ in told.values():
+            self._answer(letter)
 
     def _init(self, letter: Letter) -> None:
         stored = self.stored[letter.part]
-        w = self.post.transport.empty(stored.part.shape, stored.part.dtype)
+        if stored.slot is not None:  # whoever sent that died before all knew
+            self.post.discard(letter)
+            self._answer(letter)
+            return
+        w = stored.memory()
 
         def here() -> None:
             stored.slot = self.rule.slot(stored.part, w)
@@ -109,11 +124,17 @@ class Server:
     def _clock(self, letter: Letter) -> None:
         self.clocks.told[letter.sender] = letter.clock
         for stored in self.stored.values():
-            stored.fold()
-            self._advance(stored, letter.sender)
+            if stored.awaits(letter.sender):
+                self._advance(stored, letter.sender)
 
     def _advance(self, stored: Stored, cause: int | None = None) -> None:
-        """Take what may be taken, answer what may be answered. ``cause``: the worker whose coming made it possible."""
+        """Take what may be taken, answer what may be answered, version by version. ``cause``: the worker whose coming made
+        it possible."""
+        self._step(stored, cause)
+        while stored.fold():
+            self._step(stored, cause)
+
+    def _step(self, stored: Stored, cause: int | None) -> None:
         for worker, queue in stored.pushes.items():
             if queue and stored.may_take(queue[0]):
                 stored.taking.add(worker)
@@ -122,19 +143,24 @@ class Server:
         for pull in ready:
             stored.pulls.remove(pull)
             self.patience.end(pull, cause)
-            heapq.heappush(self._ready[pull.sender], (pull.priority, next(self._order), pull, stored))
+            # The values of this moment, whenever it is their turn: in mode "bsp", those of that iteration.
+            entry = pull.priority, next(self._order), pull, stored, stored.lend()
+            heapq.heappush(self._ready[pull.sender], entry)
         for worker in {pull.sender for pull in ready}:
             self._lend(worker)
 
     def _take(self, stored: Stored, letter: Letter) -> None:
-        g = np.empty(stored.part.shape, stored.part.dtype)
+        g, code = stored.memory(), stored.code
+        payload = g if code is None else np.empty(code.nbytes, np.uint8)
 
         def here() -> None:
+            if code is not None:
+                code.decode(payload, g)
             self._answer(letter)
             stored.take(letter, g)
             self._advance(stored, letter.sender)
 
-        self.post.receive(letter, g, here)
+        self.post.receive(letter, payload, here)
 
     def _lend(self, worker: int) -> None:
         """Send what this worker may see, the most urgent first, but not all at once."""
@@ -142,8 +168,7 @@ class Server:
         while waiting and (
             not self._lent[worker] or self._lent[worker] + waiting[0][3].part.nbytes <= CREDIT
         ):
-            _, _, pull, stored = heapq.heappop(waiting)
-            w = stored.lend()
+            _, _, pull, stored, w = heapq.heappop(waiting)
             self._lent[worker] += w.nbytes
 
             def returned(stored: Stored = stored, w: NDArray[Any] = w) -> None:
@@ -166,7 +191,10 @@ class Server:
     def _end_meetings(self) -> None:
         for letters, result in self.meetings.complete():
             for letter in letters:
-                self._answer(letter, result)
+                if isinstance(result, str):
+                    self._fail(letter, result)
+                else:
+                    self._answer(letter, result)
 
     def _state(self, letter: Letter) -> None:
         slot = self.stored[letter.part].slot
@@ -175,18 +203,24 @@ class Server:
 
     def _load(self, letter: Letter) -> None:
         def here(payload: NDArray[Any]) -> None:
-            slot = self.stored[letter.part].slot
-            assert slot is not None
-            state = unpacked(payload)
-            slot.w[...] = state.pop("w")
-            slot.load(state)
-            self._answer(letter)
+            try:
+                self.stored[letter.part].load(unpacked(payload))
+            except (ValueError, KeyError) as error:  # of another rule, maybe
+                self._fail(letter, f"{type(error).__name__}: {error}")
+            else:
+                self._answer(letter)
 
         self._with_payload(letter, here)
 
     def _why(self, letter: Letter) -> None:
-        texts = [stored.describe(pull) for stored in self.stored.values() for pull in stored.pulls
-                 if pull.sender == letter.sender]  # fmt: skip
+        me = letter.sender
+        texts = [
+            stored.describe(waiting) for stored in self.stored.values()
+            for waiting in (*stored.pulls, *stored.pushes[me]) if waiting.sender == me
+        ]  # fmt: skip
+        if me in self._told:
+            missing = [worker for worker in self.clocks.workers if worker not in self._told]
+            texts.append(f"it waits for {named(missing)} to call init")
         text = texts[0] if texts else self.meetings.describe()
         self._answer(letter, np.frombuffer(text.encode(), np.uint8))
 
@@ -207,11 +241,17 @@ class Server:
         for stored in self.stored.values():
             stored.drop(worker)
             self._advance(stored, worker)
+        self._agree()
         self._end_meetings()
 
 
 def _difference(one: int, said: bytes, other: int, says: bytes) -> str:
     mine, theirs = ({key: rest for key, *rest in json.loads(text)} for text in (said, says))
+    if mine == theirs:
+        return (
+            f"init: the workers have the same tensors in another order: rank {one} has {list(mine)}, rank {other} has "
+            f"{list(theirs)}. Give every worker the same model."
+        )
     key = next(key for key in [*mine, *theirs] if mine.get(key) != theirs.get(key))
     shown = [" ".join(map(str, tensors[key])) if key in tensors else "nothing" for tensors in (mine, theirs)]
     return (

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from ringleader.runtime.comm.compression import Compressor, check_spec, worthwhile
 from ringleader.runtime.comm.leader.placement import Part, Tensor, place
 
 MODES = ("bsp", "ssp", "asp")
@@ -15,7 +16,7 @@ STALENESS = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """``servers`` and ``workers``: ranks; ``whole``: tensors are not split. ValueError names what makes no sense."""
+    """``servers`` and ``workers``: ranks; ``whole``: tensors are not split; ``rule``: by name. ValueError names nonsense."""
 
     servers: tuple[int, ...]
     workers: tuple[int, ...]
@@ -26,6 +27,8 @@ class Settings:
     part_bytes: int
     replicas: int
     whole: bool
+    rule: str
+    compression: str | None = None
 
     def __post_init__(self) -> None:
         if not self.workers:
@@ -34,9 +37,17 @@ class Settings:
             raise ValueError(f"unknown mode {self.mode!r}; known: {', '.join(MODES)}")
         if self.reduction not in REDUCTIONS:
             raise ValueError(f"unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}")
-        if not self.staleness >= 0:
-            raise ValueError(f"staleness must not be negative, it is {self.staleness}")
+        if self.staleness < 0 or (self.staleness != inf and self.staleness != int(self.staleness)):
+            raise ValueError(f"staleness must be a whole number, 0 or more, it is {self.staleness}")
+        if self.compression is not None:
+            check_spec(self.compression)
         self.place({})  # says what is wrong with the other options
+
+    def compressor(self, part: Part) -> Compressor | None:
+        """For the gradients of this part, on one worker; None: they are pushed as they are."""
+        if self.compression is None:
+            return None
+        return worthwhile(self.compression, part.shape, part.dtype, part.number)
 
     def place(self, tensors: Mapping[str, Tensor]) -> list[Part]:
         """The parts, with their holders as numbers of servers."""
@@ -63,8 +74,13 @@ def roles(
     if isinstance(servers, int):
         most = size if colocated else size - 1
         if not 1 <= servers <= most:
-            more = "" if colocated else "; with colocated=True every rank works, and may serve besides"
-            raise ValueError(f"servers must be 1 ... {most} of {size} ranks, it is {servers}{more}")
+            more = "" if colocated else "; colocated, every rank works, and may serve besides"
+            possible = (
+                f"servers must be 1 ... {most} of {size} ranks"
+                if most
+                else "one rank has none to spare for a server"
+            )
+            raise ValueError(f"{possible}, servers is {servers}{more}")
         first = 0 if colocated else size - servers
         serving = [i * size // servers for i in range(servers)] if colocated else range(first, size)
     else:

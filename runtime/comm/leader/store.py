@@ -37,6 +37,7 @@ class Stored:
     def __init__(self, part: Part, clocks: Clocks, settings: Settings, empty: Empty) -> None:
         self.part, self.clocks, self.staleness, self.empty = part, clocks, settings.staleness, empty
         self.mean = settings.reduction == "mean"
+        self.code = settings.compressor(part)  # of what comes in; to decode, one is enough for all workers
         self.slot: Slot | None = None  # until the first values have come
         self.version = 0
         self.pushes: dict[int, deque[Letter]] = {
@@ -44,7 +45,8 @@ class Stored:
         }  # not yet here in full
         self.taking: set[int] = set()  # workers whose oldest push is coming in
         self.pulls: list[Letter] = []
-        self.readers = 0  # of ``slot.w``, on their way to workers
+        self._readers: dict[int, int] = {}  # of arrays on their way to workers, by identity
+        self._spare: list[NDArray[Any]] = []  # memory that has been used is faster than new memory
         self._order = tuple(clocks.workers)
         self._applied = dict.fromkeys(
             clocks.workers, 0
@@ -57,10 +59,16 @@ class Stored:
     # How far the workers are, as this part sees it
 
     def clock(self, worker: int) -> int:
-        """All pushes of this worker for iterations below are in."""
+        """All pushes of this worker for iterations below are in. Where there may be several in an iteration, it must
+        have said that the iteration is over."""
         if self.pushes[worker]:
             return self.pushes[worker][0].clock
-        return max(self._applied[worker], self.clocks.told[worker])
+        told = self.clocks.told[worker]
+        return max(told, self._applied[worker]) if self.staleness == 0 else told
+
+    def awaits(self, worker: int) -> bool:
+        """Does it matter here that this worker has ended an iteration? Not if its pushes have said so, or nobody waits."""
+        return bool(self.pulls) if self.staleness > 0 else self._applied[worker] < self.clocks.told[worker]
 
     def may_take(self, letter: Letter) -> bool:
         """Is it time for the payload of this push? One of a later iteration stays with its worker until then."""
@@ -70,20 +78,22 @@ class Stored:
 
     def may_answer(self, pull: Letter) -> bool:
         """May a worker in iteration ``pull.clock`` see the values as they are?"""
-        if self.slot is None or self.pushes[pull.sender]:
+        if self.slot is None:
             return False
-        return self.version >= pull.clock if self.staleness == 0 else not self.behind(pull)
+        if self.staleness == 0:
+            return self.version >= pull.clock
+        return not self.pushes[pull.sender] and not self.behind(pull)
 
     def behind(self, pull: Letter) -> list[int]:
         """The workers that this pull waits for."""
         return [w for w in self.clocks.workers if self.clock(w) < pull.clock - self.staleness]
 
-    def describe(self, pull: Letter) -> str:
-        """Why the pull is not answered."""
+    def describe(self, letter: Letter) -> str:
+        """Why the pull is not answered, or the push not taken."""
         if self.slot is None:
             return f"{self.part.key!r} has no values yet: init has not ended on every worker"
-        late = ", ".join(f"rank {w}, which is in iteration {self.clock(w)}" for w in self.behind(pull))
-        return f"{self.part.key!r} in iteration {pull.clock} waits for {late or 'its own pushes'}"
+        late = ", ".join(f"rank {w}, which is in iteration {self.clock(w)}" for w in self.behind(letter))
+        return f"{self.part.key!r} in iteration {letter.clock} waits for {late or 'its own pushes'}"
 
     # Gradients
 
@@ -97,53 +107,85 @@ class Stored:
             self._update(g, lr)
         else:
             self._here[letter.sender], self._lr = g, lr
-            self.fold()
 
-    def fold(self) -> None:
-        """Fold, in rank order, what is here; apply the fold when nobody is missing any more."""
+    def fold(self) -> bool:
+        """Fold, in rank order, what is here; when nobody is missing any more, apply it: is this the next version?"""
         if self.staleness > 0 or self.slot is None:
-            return
-        while True:
-            while self._turn < len(self._order):
-                worker = self._order[self._turn]
-                if worker in self._here:
-                    g = self._here.pop(worker)
-                    self._folded += 1
-                    self._total = g if self._total is None else np.add(self._total, g, out=self._total)
-                elif worker in self.clocks.workers and self.clock(worker) <= self.version:
-                    return
-                self._turn += 1
-            if not self.clocks.workers:
-                return
-            if self._total is not None:
-                if self.mean:
-                    np.divide(self._total, self._folded, out=self._total)
-                self._update(self._total, self._lr)
-            self._turn = self._folded = 0
-            self._total = None
-            self.version += 1
+            return False
+        while self._turn < len(self._order):
+            worker = self._order[self._turn]
+            if worker in self._here:
+                g = self._here.pop(worker)
+                self._folded += 1
+                if self._total is None:
+                    self._total = g
+                else:
+                    np.add(self._total, g, out=self._total)
+                    self._spare.append(g)
+            elif worker in self.clocks.workers and self.clock(worker) <= self.version:
+                return False
+            self._turn += 1
+        if not self.clocks.workers:
+            return False
+        if self._total is not None:
+            if self.mean:
+                np.divide(self._total, self._folded, out=self._total)
+            self._update(self._total, self._lr)
+        self._turn = self._folded = 0
+        self._total = None
+        self.version += 1
+        return True
 
     def _update(self, g: NDArray[Any], lr: float | None) -> None:
         assert self.slot is not None
-        if self.readers:  # they shall have the values of one moment: theirs stay as they are
-            fresh = self.empty(self.part.shape, self.part.dtype)
+        if self.slot.in_place:
+            self._own().update(g, lr)
+            self._spare.append(g)
+        else:
+            before = self.slot.w
+            self.slot.update(g, lr)
+            self._reuse(before)
+
+    def _own(self) -> Slot:
+        """To be changed. Readers shall have the values of one moment: theirs stay as they are."""
+        assert self.slot is not None
+        if id(self.slot.w) in self._readers:
+            fresh = self.memory()
             fresh[...] = self.slot.w
-            self.slot.w, self.readers = fresh, 0
-        self.slot.update(g, lr)
+            self.slot.w = fresh
+        return self.slot
+
+    def memory(self) -> NDArray[Any]:
+        """For a gradient, or for values; contents are arbitrary."""
+        return self._spare.pop() if self._spare else self.empty(self.part.shape, self.part.dtype)
+
+    def _reuse(self, w: NDArray[Any]) -> None:
+        if id(w) not in self._readers:
+            self._spare.append(w)
+
+    def load(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from what ``state`` of its slot was, and from its values, "w"."""
+        slot = self._own()
+        slot.w[...] = state.pop("w")
+        slot.load(state)
 
     def lend(self) -> NDArray[Any]:
         """The values, for somebody who reads them until ``give_back``."""
         assert self.slot is not None
-        self.readers += 1
-        return self.slot.w
+        w = self.slot.w
+        self._readers[id(w)] = self._readers.get(id(w), 0) + 1
+        return w
 
     def give_back(self, w: NDArray[Any]) -> None:
-        if self.slot is not None and w is self.slot.w:  # else: nobody writes to it any more
-            self.readers -= 1
+        assert self.slot is not None
+        self._readers[id(w)] -= 1
+        if not self._readers[id(w)]:
+            del self._readers[id(w)]
+            if w is not self.slot.w:
+                self._spare.append(w)
 
     def drop(self, worker: int) -> None:
         """It is lost: what has come from it in full still counts."""
         self.pushes[worker].clear()
         self.taking.discard(worker)
         self.pulls = [pull for pull in self.pulls if pull.sender != worker]
-        self.fold()

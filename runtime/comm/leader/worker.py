@@ -12,17 +12,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ringleader.runtime.comm.compression import ErrorFeedback
 from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
 from ringleader.runtime.comm.leader.kinds import Kind
+from ringleader.runtime.comm.leader.meeting import named
 from ringleader.runtime.comm.leader.placement import Part, Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.settings import Settings
+from ringleader.runtime.comm.wire import Wire
 
 CREDIT = (
     4 << 20
 )  # bytes of pushes on their way to one server at once: what is more urgent can still go before the rest
 ANSWER_IN = 2.0  # seconds that a server has to say whom it waits for
 AFTER_ALL = 1 << 30  # priority of what goes behind the pushes of its iteration
+BEFORE_ALL = -1  # age of what does not wait until pushes have been taken
 
 
 @dataclass(eq=False)
@@ -35,13 +39,13 @@ class Request:
     payload: NDArray[Any] | None = None
     out: NDArray[Any] | None = None  # what the answer brings goes here; None: it is kept as bytes
     waiting: set[int] = field(default_factory=set)
-    answered: bool = False
+    answered_by: int | None = None
     answer: NDArray[Any] | None = None
     error: CollectiveError | None = None
 
     @property
     def done(self) -> bool:
-        return self.error is not None or (self.answered and not self.waiting)
+        return self.error is not None or (self.answered_by is not None and not self.waiting)
 
 
 class Handle:
@@ -72,9 +76,13 @@ class Worker:
         self.rank = post.transport.rank
         self.servers = list(settings.servers)  # living ones
         self.iteration = 0
+        self.closing = False  # servers may go
         self.tensors: dict[str, Tensor] = {}
         self.parts: dict[str, list[Part]] = {}
-        self._pushed: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push
+        self.pushed = Wire()
+        self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
+        self._pushed: dict[str, int] = {}  # iteration of the latest push
+        self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
         self._owed: dict[int, int] = defaultdict(int)  # bytes pushed and not yet answered, by server
@@ -84,40 +92,61 @@ class Worker:
 
     def say_hello(self, tensors: Mapping[str, Tensor]) -> None:
         """Agree with the servers, and so with the other workers, on what there is. ValueError: they have others."""
-        self.tensors = dict(tensors)
+        if self.tensors:
+            raise RuntimeError(
+                f"init has been called on rank {self.rank} already, with {len(self.tensors)} tensors"
+            )
         text = json.dumps([[key, list(t.shape), t.dtype.str] for key, t in tensors.items()]).encode()
         hello = self._ask(Kind.HELLO, self.servers, payload=np.frombuffer(text, np.uint8))
         self.finish([hello], "init")
+        self.tensors = dict(tensors)
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
+            code = self.settings.compressor(part)
+            if code is not None:
+                self._feedback[part.number] = ErrorFeedback(code)
 
     def init(self, key: str, w: NDArray[Any]) -> list[Request]:
         return [self._about(part, Kind.INIT, payload=_of(part, w)) for part in self.parts[key]]
 
     def push(self, key: str, g: NDArray[Any], priority: int, lr: float | None) -> list[Request]:
-        if self.settings.staleness == 0 and self._pushed.get(key, (-1, 0))[0] == self.iteration:
+        if self.settings.staleness == 0 and self._pushed.get(key) == self.iteration:
             raise ValueError(
                 f"push: {key!r} has been pushed in iteration {self.iteration} already, and mode "
                 f"{self.settings.mode!r} takes one gradient an iteration; call clock() between them"
             )
-        self._pushed[key] = self.iteration, priority
+        priority = self._in_order(key, priority)
+        self._pushed[key] = self.iteration
         value = float("nan") if lr is None else lr
+        encoded = [(part, self._encoded(part, _of(part, g))) for part in self.parts[key]]
         return [
-            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=_of(part, g))
-            for part in self.parts[key]
+            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=payload)
+            for part, payload in encoded
         ]
+
+    def _encoded(self, part: Part, g: NDArray[Any]) -> NDArray[Any]:
+        """What is pushed of a gradient. CompressionError: it is not finite."""
+        feedback = self._feedback.get(part.number)
+        payload = g if feedback is None else feedback.encode(g.reshape(part.shape))
+        self.pushed.sent += payload.nbytes * (self.settings.replicas + 1)
+        self.pushed.uncompressed += g.nbytes * (self.settings.replicas + 1)
+        return payload
 
     def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
         """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""
-        iteration, before = self._pushed.get(key, (-1, 0))
-        clock = max(self.iteration, iteration + 1)
-        after = (
-            max(priority, before) if iteration == self.iteration else priority
-        )  # never before its own push
+        clock = max(self.iteration, self._pushed.get(key, -1) + 1)
+        priority = self._in_order(key, priority)
         return [
-            self._about(part, Kind.PULL, after, clock=clock, first_only=True, out=_of(part, out))
+            self._about(part, Kind.PULL, priority, clock=clock, first_only=True, out=_of(part, out))
             for part in self.parts[key]
         ]
+
+    def _in_order(self, key: str, priority: int) -> int:
+        """Letters about one tensor do not overtake each other: pulls see the pushes before them, and no others."""
+        iteration, before = self._latest.get(key, (-1, 0))
+        priority = max(priority, before) if iteration == self.iteration else priority
+        self._latest[key] = self.iteration, priority
+        return priority
 
     def clock(self) -> None:
         self.iteration += 1
@@ -125,15 +154,20 @@ class Worker:
 
     def meet(self, number: int, numbers: NDArray[np.float64]) -> Request:
         """All servers count: workers may not yet agree on which are living."""
-        return self._ask(Kind.MEET, self.servers, clock=number, payload=numbers)
+        return self._ask(Kind.MEET, self.servers, clock=number, age=BEFORE_ALL, payload=numbers)
 
     def state(self, part: Part) -> Request:
-        return self._about(part, Kind.STATE, first_only=True)
+        return self._about(part, Kind.STATE, age=BEFORE_ALL, first_only=True)
 
     def load(self, part: Part, payload: NDArray[Any]) -> Request:
-        return self._about(part, Kind.LOAD, payload=payload)
+        return self._about(part, Kind.LOAD, age=BEFORE_ALL, payload=payload)
 
     def close(self) -> None:
+        """First all pushes must have been taken: servers forget a worker that has closed."""
+        with self.post.lock:
+            under_way = list(self._under_way.values())
+        self.finish(under_way, "close")
+        self.closing = True
         self.finish([self._ask(Kind.CLOSE, self.servers, AFTER_ALL)], "close")
 
     # Requests
@@ -152,9 +186,10 @@ class Worker:
         letter = Letter(kind, part, clock, token, priority, value)
         request = Request(letter, list(servers), first_only, payload, out)
         with self.post.lock:
-            self._under_way[token] = request
+            if kind is not Kind.CLOCK:  # nobody answers that
+                self._under_way[token] = request
             if not servers:
-                self._fail(request, RankLost("all servers that had it are gone"))
+                self._fail(request, self._nobody_has(letter.part))
             for server in request.servers[:1] if first_only else request.servers:
                 self._enqueue(server, request, self.iteration if age is None else age)
         return request
@@ -169,7 +204,7 @@ class Worker:
         queue = self._queues[server]
         while queue:
             request = queue[0][-1]
-            size = 0 if request.payload is None else request.payload.nbytes
+            size = _credit(request)
             if size and self._owed[server] and self._owed[server] + size > CREDIT:
                 return
             heapq.heappop(queue)
@@ -193,14 +228,13 @@ class Worker:
 
     def _answered(self, letter: Letter, request: Request, payload: NDArray[Any]) -> None:
         server = letter.sender
-        if request.payload is not None:
-            self._owed[server] -= request.payload.nbytes
-            self._send(server)
+        self._owed[server] -= _credit(request)
+        self._send(server)
         request.waiting.discard(server)
         if letter.kind == Kind.ERROR:
             self._fail(request, ArgumentError(payload.tobytes().decode()))
-        elif not request.answered:
-            request.answer, request.answered = payload, True
+        elif request.answered_by is None or server < request.answered_by:  # all workers go by the same
+            request.answer, request.answered_by = payload, server
         self._end(request)
 
     def _end(self, request: Request) -> None:
@@ -223,9 +257,20 @@ class Worker:
             request.waiting.discard(server)
             if request.first_only and request.servers:
                 self._enqueue(request.servers[0], request, self.iteration)
-            elif not request.waiting and not request.answered:
-                self._fail(request, RankLost(f"server rank {server} is gone, and no other has it"))
+            elif not request.waiting and request.answered_by is None:
+                self._fail(request, self._nobody_has(request.letter.part))
             self._end(request)
+
+    def _nobody_has(self, number: int) -> RankLost:
+        """Part ``number``, or what all servers have."""
+        part = next((p for parts in self.parts.values() for p in parts if p.number == number), None)
+        holders = self.settings.servers if part is None else [self.settings.servers[i] for i in part.holders]
+        one, more = len(holders) == 1, self.settings.replicas + 1
+        return RankLost(
+            f"server {named(sorted(holders))} {'is' if one else 'are'} gone, and nobody else has "
+            f"{'what was asked for' if part is None else repr(part.key)}. With replicas={more}, and at least {more + 1} "
+            "servers, its values would survive."
+        )
 
     # Waiting
 
@@ -241,10 +286,15 @@ class Worker:
     def _explain(self, requests: list[Request], what: str, seconds: float) -> str:
         """Whom the first of them waits for, in the server's own words if it can be asked."""
         server = min(next(r for r in requests if not r.done).waiting)
-        why = self._ask(Kind.WHY, [server])
+        why = self._ask(Kind.WHY, [server], age=BEFORE_ALL)
         answers = self.post.wait_until(lambda: why.done, ANSWER_IN) and why.answer is not None
         said = why.answer.tobytes().decode() if answers and why.answer is not None else "it does not answer"
         return f"{what} on rank {self.rank}: server rank {server} has not answered in {seconds:g} s: {said}"
+
+
+def _credit(request: Request) -> int:
+    """Bytes of a push, which a server may leave with its worker for a while."""
+    return request.payload.nbytes if request.letter.kind == Kind.PUSH and request.payload is not None else 0
 
 
 def _of(part: Part, whole: NDArray[Any]) -> NDArray[Any]:

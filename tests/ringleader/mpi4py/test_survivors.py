@@ -19,5 +19,5 @@ except rl.RankLost:
 
 
 def test_finalize_returns_where_a_rank_has_died(mpi_job):
-    done = mpi_job(3, "-c", SCRIPT, seconds=60, launcher=["--with-ft", "ulfm"])
+    done = mpi_job(3, "-c", SCRIPT, seconds=60, survive=True)
     assert done.stdout.count("went on") == 2, done.stdout[-3000:]

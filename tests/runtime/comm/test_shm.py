@@ -430,7 +430,7 @@ def test_survivors_raise_when_a_rank_is_killed(mpi_job, size, call):
     """Under Open MPI with fault tolerance the job goes on; nothing stays in /dev/shm."""
     before = shared_names()
     script = START + VICTIM.replace("SIZE", str(size)).replace("CALL", call)
-    done = mpi_job(3, "-c", script, seconds=60, launcher=["--with-ft", "ulfm"])
+    done = mpi_job(3, "-c", script, seconds=60, survive=True)
     said = re.findall(r"lost after .* s: (.*)", done.stdout)
     assert len(said) == 2, done.stdout[-3000:]
     assert all("rank 1" in text and "ended without a word" in text for text in said), said

@@ -1,0 +1,233 @@
+"""In which order letters go, and what stays where it is until it is wanted: at a desk, without a transport."""
+
+import numpy as np
+from helpers.leader import server_at_desk, settings, worker_at_desk
+from ringleader.runtime.comm.leader import server as server_module
+from ringleader.runtime.comm.leader import worker as worker_module
+from ringleader.runtime.comm.leader.kinds import Kind
+from ringleader.runtime.comm.leader.post import Letter
+
+SIZE = 100
+TENSORS = {name: np.zeros(SIZE) for name in "abcdef"}
+NBYTES = 8 * SIZE
+
+
+def letters(desk):
+    """Kind and number of the tensor of what has been sent since."""
+    return [(Kind(sent.letter.kind), sent.letter.part) for sent in desk.take_sent()]
+
+
+def answer(worker, desk, part, clock=0):
+    """The server has taken this worker's push of ``part``."""
+    (request,) = [
+        r for r in worker._under_way.values()
+        if (r.letter.kind, r.letter.part, r.letter.clock) == (Kind.PUSH, part, clock)
+    ]  # fmt: skip
+    worker.answer(Letter(Kind.DONE, part, token=request.letter.token, sender=worker.servers[0]))
+
+
+def a_worker(monkeypatch, credit, mode="bsp"):
+    monkeypatch.setattr(worker_module, "CREDIT", credit * NBYTES)
+    worker, desk = worker_at_desk(settings(2, mode), TENSORS)
+    desk.take_sent()
+    return worker, desk
+
+
+def test_urgent_pushes_overtake(monkeypatch):
+    """Two are on their way, the others wait: the most urgent goes as soon as there is room."""
+    worker, desk = a_worker(monkeypatch, 2)
+    for key, priority in zip("abcdef", (9, 8, 7, 3, 5, -1)):
+        worker.push(key, TENSORS[key], priority, None)
+    worker.clock()
+    assert letters(desk) == [(Kind.PUSH, 0), (Kind.PUSH, 1)]
+    order = []
+    for part in (0, 1, 5, 3, 4, 2):
+        answer(worker, desk, part)
+        order += letters(desk)
+    assert order == [(Kind.PUSH, 5), (Kind.PUSH, 3), (Kind.PUSH, 4), (Kind.PUSH, 2), (Kind.CLOCK, -1)]
+
+
+def test_the_next_iteration_goes_after_this_one(monkeypatch):
+    worker, desk = a_worker(monkeypatch, 1)
+    worker.push("a", TENSORS["a"], 5, None)
+    worker.push("b", TENSORS["b"], 6, None)
+    worker.clock()
+    worker.push("c", TENSORS["c"], -3, None)
+    worker.pull("d", np.empty(SIZE), -9)
+    assert letters(desk) == [(Kind.PUSH, 0)]
+    answer(worker, desk, 0)
+    assert letters(desk) == [(Kind.PUSH, 1), (Kind.CLOCK, -1), (Kind.PULL, 3)]  # which needs no credit
+    answer(worker, desk, 1)
+    assert letters(desk) == [(Kind.PUSH, 2)]
+
+
+def test_a_tensors_letters_stay_in_order(monkeypatch):
+    """However urgent: pulls see the pushes before them, and no others."""
+    worker, desk = a_worker(monkeypatch, 1, "asp")
+    worker.push("a", TENSORS["a"], 0, None)
+    worker.push("b", TENSORS["b"], 9, None)
+    worker.push("b", TENSORS["b"], 1, None)
+    worker.pull("b", np.empty(SIZE), 0)
+    worker.push("b", TENSORS["b"], -1, None)
+    order = desk.take_sent()
+    for _ in range(4):
+        last = next(sent for sent in reversed(order) if sent.letter.kind == Kind.PUSH)
+        worker.answer(Letter(Kind.DONE, token=last.letter.token, sender=2))
+        order += desk.take_sent()
+    tokens = [sent.letter.token for sent in order]
+    assert len(tokens) == 5
+    assert tokens == sorted(tokens)
+
+
+def test_meetings_do_not_wait_for_pushes(monkeypatch):
+    """Those who come to it may be the ones whose gradients the servers want first."""
+    worker, desk = a_worker(monkeypatch, 1)
+    worker.push("a", TENSORS["a"], 0, None)
+    worker.push("b", TENSORS["b"], -5, None)
+    worker.meet(1, np.zeros(3))
+    worker.state(worker.parts["a"][0])
+    assert letters(desk) == [(Kind.PUSH, 0), (Kind.MEET, -1), (Kind.STATE, 0)]
+
+
+def test_one_that_is_larger_than_all_credit_goes_alone(monkeypatch):
+    worker, desk = a_worker(monkeypatch, 0)
+    worker.push("a", TENSORS["a"], 0, None)
+    worker.push("b", TENSORS["b"], 0, None)
+    assert letters(desk) == [(Kind.PUSH, 0)]
+    answer(worker, desk, 0)
+    assert letters(desk) == [(Kind.PUSH, 1)]
+
+
+def pull(server, part, priority, token, sender=0, clock=0):
+    server.handle(Letter(Kind.PULL, part, clock, token, priority, sender=sender))
+
+
+def test_urgent_answers_overtake(monkeypatch):
+    monkeypatch.setattr(server_module, "CREDIT", 2 * NBYTES)
+    server, desk = server_at_desk(settings(2), TENSORS)
+    for part, priority in enumerate((9, 8, 7, 3, 5)):
+        pull(server, part, priority, token=100 + part)
+    pull(server, 0, 0, token=200, sender=1)  # another worker has a credit of its own
+    going = desk.take_sent()
+    assert [(sent.peer, sent.letter.part) for sent in going] == [(0, 0), (0, 1), (1, 0)]
+    pull(server, 5, -1, token=105)
+    order = []
+    while going:
+        going.pop(0).done()
+        going += (new := desk.take_sent())
+        order += [sent.letter.part for sent in new]
+    assert order == [5, 3, 4, 2]
+
+
+def test_gradients_of_later_iterations_stay_with_their_worker():
+    """The server has memory for one of each worker, however far one is ahead."""
+    server, desk = server_at_desk(settings(2), TENSORS)
+    for iteration in range(5):
+        server.handle(
+            Letter(Kind.PUSH, 0, iteration, 10 + iteration, nbytes=NBYTES, sender=1, value=float("nan"))
+        )
+        server.handle(Letter(Kind.CLOCK, clock=iteration + 1, sender=1))
+    for iteration in range(5):
+        (wanted,) = desk.wanted
+        assert (wanted.letter.sender, wanted.letter.clock) == (1, iteration)
+        desk.comes(wanted, np.ones(SIZE))
+        assert not desk.wanted, "one of a later iteration"
+        server.handle(Letter(Kind.CLOCK, clock=iteration + 1, sender=0))
+    assert np.all(server.stored[0].slot.w == 5)
+
+
+def test_values_on_their_way_stay_as_they_were():
+    """Copied only if an update comes before they have gone, and once for all who read them."""
+    server, desk = server_at_desk(settings(1, "asp"), TENSORS)
+    stored = server.stored[0]
+
+    def push(token):
+        server.handle(Letter(Kind.PUSH, 0, 0, token, nbytes=NBYTES, sender=0, value=float("nan")))
+        desk.comes(desk.wanted[0], np.ones(SIZE))
+
+    push(1)
+    pull(server, 0, 0, token=2)
+    pull(server, 0, 0, token=3)
+    first, second = (sent for sent in desk.take_sent() if sent.payload is not None)
+    assert first.payload is second.payload is stored.slot.w
+    push(4)
+    assert stored.slot.w is not first.payload
+    assert np.all(first.payload == 1)
+    assert np.all(stored.slot.w == 2)
+    kept = stored.slot.w
+    pull(server, 0, 0, token=5)
+    (third,) = (sent for sent in desk.take_sent() if sent.payload is not None)
+    first.done()
+    second.done()
+    push(6)
+    assert np.all(third.payload == 2), "given back by readers of an older copy"
+    third.done()
+    fresh = stored.slot.w
+    assert fresh is not kept
+    push(7)
+    assert stored.slot.w is fresh, "copied for nobody"
+    assert np.all(fresh == 4)
+
+
+def test_loading_does_not_change_values_on_their_way():
+    server, desk = server_at_desk(settings(1, "asp"), TENSORS)
+    pull(server, 0, 0, token=1)
+    (sent,) = desk.take_sent()
+    server.stored[0].load({"w": np.full(SIZE, 9.0)})
+    assert np.all(sent.payload == 0)
+    assert np.all(server.stored[0].slot.w == 9)
+
+
+def test_letters_of_the_dropped_change_nothing():
+    server, desk = server_at_desk(settings(2, "asp"), TENSORS)
+    server.drop(1)
+    before = server.clocks.told.copy()
+    late = [
+        Letter(Kind.PUSH, 0, 0, 1, nbytes=NBYTES, sender=1), Letter(Kind.CLOCK, clock=7, sender=1),
+        Letter(Kind.PULL, 0, 0, 2, sender=1), Letter(Kind.MEET, clock=1, nbytes=0, sender=1),
+        Letter(Kind.CLOSE, token=3, sender=1),
+    ]  # fmt: skip
+    for letter in late:
+        server.handle(letter)
+    assert desk.discarded == late
+    assert server.clocks.told == before
+    assert not desk.wanted
+    assert not desk.sent
+
+
+def test_all_workers_go_by_the_answer_of_the_same_server():
+    """Servers may have counted a worker that died meanwhile, or not."""
+    for order in ((2, 3), (3, 2)):
+        worker, desk = worker_at_desk(settings(2, servers=2), TENSORS)
+        meeting = worker.meet(1, np.zeros(1))
+        for server in order:
+            letter = Letter(Kind.DONE, token=meeting.letter.token, nbytes=8, sender=server)
+            worker.answer(letter)
+            desk.comes(desk.wanted[0], np.array([float(server)]))
+            assert meeting.done == (server == order[1])
+        assert meeting.answer.view(np.float64) == [2.0]
+
+
+def test_a_worker_forgets_what_is_done():
+    worker, desk = worker_at_desk(settings(1), TENSORS)
+    for sent in desk.take_sent():
+        worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
+    for _ in range(5):
+        worker.push("a", TENSORS["a"], 0, None)
+        worker.clock()
+        for sent in desk.take_sent():
+            if sent.letter.kind == Kind.PUSH:
+                worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
+    assert not worker._under_way
+    assert set(worker._owed.values()) == {0}
+
+
+def test_values_that_are_there_are_not_started_again():
+    """The worker that sent them died before the others knew: the next one sends its own."""
+    server, desk = server_at_desk(settings(2, "asp"), TENSORS)
+    server.stored[0].slot.w += 5
+    again = Letter(Kind.INIT, 0, token=7, nbytes=NBYTES, sender=1)
+    server.handle(again)
+    assert desk.discarded == [again]
+    assert [(sent.peer, sent.letter.token) for sent in desk.sent] == [(1, 7)]
+    assert np.all(server.stored[0].slot.w == 5)
