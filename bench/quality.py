@@ -184,9 +184,11 @@ def trained(
         model = build(
             config.model, np.random.default_rng(seed), config.dtype, data.description, **config.sizes
         )
-        results.append(run(config, model, world, data))
+        result = run(config, model, world, data)
+        assert result is not None  # nobody is a server only
+        results.append(result)
         if world.rank == 0:
-            said, seconds = data.task.say(results[-1].scores), results[-1].metrics.seconds
+            said, seconds = data.task.say(result.scores), result.metrics.seconds
             print(f"{name}, seed {seed}: {said} after {seconds:.0f} s", file=sys.stderr, flush=True)
     return Row(name, case, seeds, results, results[0].metrics.samples / data.samples)
 

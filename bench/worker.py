@@ -335,8 +335,11 @@ def stay(rank: int) -> None:
         os.sched_setaffinity(0, {cores[rank % len(cores)]})
 
 
-def main() -> None:
-    path, name, *rest = sys.argv[1:]
+def obey(path: str, start: Callable[[], Any], pinned: bool = True) -> None:
+    """Connect to the orchestrator's socket and do what it says until it says "end", or is gone.
+
+    ``start`` makes the worker, which has ``rank`` and a method for each order. ``pinned``: see ``stay``.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(path)
     lines = connection.makefile("rw", encoding="utf-8")
@@ -349,9 +352,10 @@ def main() -> None:
     threading.Thread(target=leave_with, args=[connection], daemon=True).start()
     rank = -1  # not known yet
     try:
-        library: Any = {"ringleader": Ringleader, "mpi": Mpi, "gloo": Gloo}[name](*rest, path)
-        rank, worker = library.rank, Worker(library)
-        stay(rank)
+        worker = start()
+        rank = worker.rank
+        if pinned:
+            stay(rank)
         for line in lines:
             order = json.loads(line)
             if (what := order.pop("do")) == "end":
@@ -361,6 +365,11 @@ def main() -> None:
         who = f"rank {rank}: " if rank >= 0 else ""
         say({"rank": rank, "error": f"{who}{type(error).__name__}: {error}"})
     threading.Event().wait()  # for the end; leaving by itself would be an error more, of the launcher's
+
+
+def main() -> None:
+    path, name, *rest = sys.argv[1:]
+    obey(path, lambda: Worker({"ringleader": Ringleader, "mpi": Mpi, "gloo": Gloo}[name](*rest, path)))
 
 
 if __name__ == "__main__":

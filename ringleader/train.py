@@ -39,7 +39,12 @@ def train_here(config: TrainConfig, local_size: int) -> int:
         raise LaunchError(str(error)) from error
     console = _console(world)
     show_configuration(config, world, console)
-    with progress(console, data.task) as on_step:
+    with progress(console, data.task) as show:
+
+        def on_step(step: StepInfo) -> None:
+            console.quiet = False  # maybe another rank has told it until now
+            show(step)
+
         result = run(config, model, world, data, on_step)
     if result is None:
         return 0
@@ -113,7 +118,7 @@ def report(result: Result, config: TrainConfig, task: Task, console: Console) ->
     if metrics.wire is not None:
         sent, uncompressed, ratio = metrics.wire.sent, metrics.wire.uncompressed, metrics.wire.ratio
         console.print(
-            f"sent by rank 0 for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
+            f"sent by one rank for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
         )
     console.print(task.say(scores))
     if config.save is not None:

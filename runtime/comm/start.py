@@ -196,11 +196,6 @@ def _abort_job(kind: type[BaseException], error: BaseException, trace: Any, tran
     MPI.COMM_WORLD.Abort(SIGINT_CODE if interrupted else 1)
 
 
-def end_job(error: BaseException) -> None:
-    """An exception in a thread that serves this rank: show it whole, then end every rank."""
-    _abort_job(type(error), error, error.__traceback__)
-
-
 def _await_turn(transport: Transport) -> None:
     """After a death the survivors often fail together, but Open MPI's launcher may hang if several end the job at
     once: so one after the other, and the first ends them all."""

@@ -1,8 +1,9 @@
-"""How many bytes a rank's messages carry in a collective call: exactly, by the program that it runs."""
+"""How many bytes a rank's messages carry; in a collective call exactly, by the program that it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -14,6 +15,18 @@ from ringleader.runtime.comm.work import place
 
 if TYPE_CHECKING:
     from ringleader.runtime.comm.communicator import Communicator
+
+
+@dataclass
+class Wire:
+    """Bytes that this rank's messages have carried since the start, and would have without compression."""
+
+    sent: int = 0
+    uncompressed: int = 0
+
+    @property
+    def ratio(self) -> float:
+        return self.uncompressed / self.sent if self.sent else 1.0
 
 
 def allreduce_bytes(world: Communicator, x: NDArray[Any], algorithm: str | Schedule = AUTO) -> int:

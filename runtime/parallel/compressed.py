@@ -1,8 +1,5 @@
 """The gradients of DataParallel in fewer bytes.
 
-Which: those of matrices and more-dimensional tensors of at least ``LEAST`` elements, where the scheme makes them smaller.
-Biases and other small ones are a percent of a model, cost a message's start more than its bytes, and suffer most.
-
 How ranks add up depends on the scheme:
 
 - fp16, random-k: by AllReduce of a short array (``Summed``).
@@ -17,15 +14,13 @@ All ranks end with the same bits: they decode the same payloads, or the same sum
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 from ringleader.runtime.autograd import Parameter
-from ringleader.runtime.comm.compression import ErrorFeedback, check_spec, make_compressor
-from ringleader.runtime.comm.compression.base import DTYPES
-from ringleader.runtime.comm.wire import allreduce_bytes
+from ringleader.runtime.comm.compression import ErrorFeedback, check_spec, worthwhile
+from ringleader.runtime.comm.wire import Wire, allreduce_bytes
 from ringleader.runtime.parallel.exchange import Exchange, make_exchange
 
 if TYPE_CHECKING:
@@ -33,19 +28,6 @@ if TYPE_CHECKING:
     from ringleader.runtime.comm import Communicator
 
 Array = NDArray[Any]
-LEAST = 1024  # elements: a smaller tensor is a few kilobytes, which take as long as none
-
-
-@dataclass
-class Wire:
-    """Bytes that this rank's messages have carried since the start, and would have without compression."""
-
-    sent: int = 0
-    uncompressed: int = 0
-
-    @property
-    def ratio(self) -> float:
-        return self.uncompressed / self.sent if self.sent else 1.0
 
 
 class Compression:
@@ -59,10 +41,7 @@ class Compression:
 
     def suits(self, parameter: Parameter) -> bool:
         """Is it worth it?"""
-        if parameter.ndim < 2 or parameter.size < LEAST or parameter.dtype.name not in DTYPES:
-            return False
-        code = make_compressor(self.spec, parameter.shape, parameter.dtype, 0)
-        return code.nbytes < code.size * code.dtype.itemsize
+        return worthwhile(self.spec, parameter.shape, parameter.dtype, 0) is not None
 
     def ordered(self, names: Sequence[str], parameters: Mapping[str, Parameter]) -> list[str]:
         """First those that suit."""

@@ -16,7 +16,7 @@ from ringleader.runtime.training.optimizers import OPTIMIZERS, SCHEDULES
 DTYPES = ("float32", "float64")
 TRAINED_ON = ("cpu", "cuda", "emulated")
 SYNCS: dict[str, tuple[str, ...]] = {  # the options of TrainConfig that they alone have
-    "allreduce": ("algorithm", "bucket_bytes", "compression"),
+    "allreduce": ("algorithm", "bucket_bytes"),
     "ps": ("servers", "colocated", "mode", "placement", "replicas"),
 }
 STALENESS: dict[str, tuple[str, ...]] = {mode: ("staleness",) if mode == "ssp" else () for mode in MODES}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor
 from ringleader.runtime.comm.leader import ParameterServer
-from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel, Wire
+from ringleader.runtime.comm.wire import Wire
+from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, shard
 from ringleader.runtime.training.optimizers import (
@@ -161,7 +162,8 @@ class Served:
 
     @property
     def wire(self) -> Wire | None:
-        return None
+        pushed: Wire = self.server.stats()["pushed"]
+        return None if self.server.settings.compression is None else pushed
 
     def close(self) -> None:
         self.parallel.close()
@@ -174,6 +176,7 @@ def parameter_server(world: Communicator, config: TrainConfig) -> ParameterServe
     return ParameterServer(
         world, config.servers, config.mode, config.staleness, rule=OptimizerRule(named.cls, **optimizer_options(config)),
         reduction="sum", colocated=config.colocated, placement=config.placement, replicas=config.replicas,
+        compression=config.compression,
     )  # fmt: skip
 
 

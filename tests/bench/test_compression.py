@@ -4,7 +4,7 @@ import pytest
 from ringleader.bench.compression import CASES, SCHEMES, Compared, cells, main
 from ringleader.bench.quality import Case, Row
 from ringleader.runtime.comm.compression import check_spec
-from ringleader.runtime.parallel import Wire
+from ringleader.runtime.comm.wire import Wire
 from ringleader.runtime.training import Metrics, Result
 
 TINY = """

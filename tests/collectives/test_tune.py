@@ -339,7 +339,7 @@ MEASURED = {
                 {"algorithm": "ring", "parameters": {}}]},
             {"from": 4096, "algorithm": "ring", "parameters": {}, "seconds": 3}]}],
 }  # fmt: skip
-REMOVED = object()
+REMOVED = ...  # is in no JSON; and its name is the same in every process, as pytest-xdist must have it
 
 
 def changed(path, value, of=SMALL):

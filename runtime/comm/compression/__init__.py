@@ -2,6 +2,14 @@
 
 from ringleader.runtime.comm.compression.base import CompressionError, Compressor
 from ringleader.runtime.comm.compression.feedback import ErrorFeedback
-from ringleader.runtime.comm.compression.schemes import KNOWN, check_spec, make_compressor
+from ringleader.runtime.comm.compression.schemes import KNOWN, check_spec, make_compressor, worthwhile
 
-__all__ = ["KNOWN", "CompressionError", "Compressor", "ErrorFeedback", "check_spec", "make_compressor"]
+__all__ = [
+    "KNOWN",
+    "CompressionError",
+    "Compressor",
+    "ErrorFeedback",
+    "check_spec",
+    "make_compressor",
+    "worthwhile",
+]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
-from ringleader.runtime.comm.compression.base import Compressor
+from ringleader.runtime.comm.compression.base import DTYPES, Compressor
 from ringleader.runtime.comm.compression.casts import Brain, Half
 from ringleader.runtime.comm.compression.low_rank import PowerSGD
 from ringleader.runtime.comm.compression.quantised import Int8, Sign
 from ringleader.runtime.comm.compression.sparse import RandomK, TopK
+
+LEAST = 1024  # elements: a smaller tensor is a few kilobytes, which take as long as none
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,16 @@ def make_compressor(spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int
     """
     scheme, options = _parse(spec)
     return scheme.make(spec, shape, dtype, seed, *options)
+
+
+def worthwhile(spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int) -> Compressor | None:
+    """``make_compressor``, or None where it does not pay: for matrices and more-dimensional tensors of at least ``LEAST``
+    elements, if the code makes them smaller. Biases and other small ones are a percent of a model, cost a message's start
+    more than its bytes, and suffer most."""
+    if len(shape) < 2 or prod(shape) < LEAST or np.dtype(dtype).name not in DTYPES:
+        return None
+    code = make_compressor(spec, shape, dtype, seed)
+    return code if code.nbytes < code.size * code.dtype.itemsize else None
 
 
 def check_spec(spec: str) -> None:

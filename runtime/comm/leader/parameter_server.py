@@ -7,30 +7,22 @@ priorities: Jiang et al., "A unified architecture for accelerating distributed D
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.communicator import Communicator
-from ringleader.runtime.comm.errors import ArgumentError, RankLost
-from ringleader.runtime.comm.leader.kinds import ANSWERS
+from ringleader.runtime.comm.errors import RankLost
+from ringleader.runtime.comm.leader.member import Member
 from ringleader.runtime.comm.leader.placement import PART_BYTES, Tensor
-from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.rules import RULES, Rule
-from ringleader.runtime.comm.leader.server import Server
 from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
-from ringleader.runtime.comm.start import end_job
-
-log = logging.getLogger("ringleader.leader")
 
 
-class ParameterServer:
+class ParameterServer(Member):
     """Values by name, kept by the ranks ``servers`` and changed by what the other ranks push. Collective over ``world``.
 
         server = ParameterServer(world, servers=1, mode="bsp")
@@ -52,7 +44,9 @@ class ParameterServer:
     mode "bsp" is divided by the number of gradients in it ("mean") or not ("sum").
 
     Tensors of more than ``part_bytes`` are split, and parts laid out by ``placement`` (see ``place``). ``replicas``: so
-    many further servers get every push, so that as many deaths lose nothing that was acknowledged.
+    many further servers get every push, so that as many deaths lose nothing that was acknowledged. ``compression``: of
+    what is pushed, with error feedback on each worker (see ``make_compressor`` in ringleader.runtime.comm.compression, and
+    ``worthwhile``: small parts travel as they are). What is pulled is never compressed.
 
     A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
     "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
@@ -62,75 +56,18 @@ class ParameterServer:
     def __init__(
         self, world: Communicator, servers: int | Sequence[int] = 1, mode: str = "bsp", staleness: int | None = None, *,
         rule: str | Rule = "assign", reduction: str = "mean", colocated: bool = False, placement: str = "balanced",
-        part_bytes: int = PART_BYTES, replicas: int = 0,
+        part_bytes: int = PART_BYTES, replicas: int = 0, compression: str | None = None,
     ) -> None:  # fmt: skip
         found = RULES.get(rule) if isinstance(rule, str) else rule
         if found is None:
             raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}, or an object")
         serving, working = roles(world.size, servers, colocated)
-        self.settings = Settings(
-            serving,
-            working,
-            mode,
-            staleness_of(mode, staleness),
-            reduction,
-            placement,
-            part_bytes,
-            replicas,
-            found.whole,
-            rule if isinstance(rule, str) else type(rule).__name__,
-        )
-        _agree(world, self.settings)
-        own = world.split(0)
-        assert own is not None
-        self.world, self._closed, self._meetings = world, False, 0
-        self._post = Post(own._transport, self._deliver, self._lost)
-        rank = world.rank
-        self._server = (
-            Server(serving.index(rank), self._post, self.settings, found) if rank in serving else None
-        )
-        self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
-        if self._server and self._worker:
-            fail = None if world.transport == "threads" else end_job  # threads: whoever waits raises it
-            self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
-        world.barrier()
-
-    # Who does what
-
-    @property
-    def servers(self) -> tuple[int, ...]:
-        """Ranks."""
-        return self.settings.servers
-
-    @property
-    def workers(self) -> tuple[int, ...]:
-        """Ranks."""
-        return self.settings.workers
-
-    @property
-    def gone(self) -> frozenset[int]:
-        """Ranks, servers and workers, that have ended or died, as far as this one knows."""
-        return frozenset(self._post.gone)
-
-    @property
-    def is_server(self) -> bool:
-        return self._server is not None
-
-    @property
-    def is_worker(self) -> bool:
-        return self._worker is not None
-
-    def serve(self) -> None:
-        """On a rank that only serves: return when all workers have closed, or are gone. On others: nothing."""
-        if self._server is None or self._worker is not None:
-            return
-        server = self._server
-
-        def over() -> bool:
-            server.look()
-            return server.finished
-
-        self._post.wait_until(over, float("inf"))
+        settings = Settings(
+            serving, working, mode, staleness_of(mode, staleness), reduction, placement, part_bytes, replicas,
+            found.whole, rule if isinstance(rule, str) else type(rule).__name__, compression,
+        )  # fmt: skip
+        self._meetings = 0
+        super().__init__(world, settings, found)
 
     # What workers do
 
@@ -242,69 +179,15 @@ class ParameterServer:
         ]  # fmt: skip
         worker.finish(requests, "load_state_dict")
 
-    # The end
-
     def stats(self) -> dict[str, Any]:
-        """Of this rank: ``sent`` (bytes, headers included), and of a server ``waits``: by rank, seconds that pulls of others
-        have waited for it."""
+        """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what
+        they would be uncompressed. Of a server ``waits``: by rank, seconds that pulls of others have waited for it."""
         found: dict[str, Any] = {"sent": self._post.sent_bytes}
+        if self._worker is not None:
+            found["pushed"] = self._worker.pushed
         if self._server is not None:
             found["waits"] = dict(self._server.patience.waits)
         return found
-
-    def close(self) -> None:
-        """This worker is done, and its handles are complete. A server goes on until all workers are done. Collective over
-        the living ranks, but for what they have to do until then."""
-        if self._closed:
-            return
-        try:
-            if self._worker is not None:
-                self._worker.close()
-            self.serve()
-            if self._server is not None:
-                server = self._server
-                self._post.wait_until(lambda: server.finished, float("inf"))
-            self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
-        finally:
-            self._leave()
-
-    def __enter__(self) -> ParameterServer:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:  # the others will find this rank gone
-            self._leave()
-
-    def _leave(self) -> None:
-        self._closed = True
-        self._post.close()
-
-    # Behind it
-
-    def _deliver(self, letter: Letter) -> None:
-        if letter.kind in ANSWERS:
-            assert self._worker is not None
-            self._worker.answer(letter)
-        else:
-            assert self._server is not None
-            self._server.handle(letter)
-
-    def _lost(self, rank: int) -> None:
-        if self._server is not None and rank in self._server.clocks.workers:
-            self._server.drop(rank)
-            if self._first_of(self.servers):
-                left = len(self._server.clocks.workers)
-                log.warning("rank %d is gone; training goes on with %d workers", rank, left)
-        if self._worker is not None and rank in self._worker.servers:
-            if self.settings.replicas and not self._worker.closing and self._first_of(self.workers):
-                log.warning("server rank %d is gone; the next that has its values takes over", rank)
-            self._worker.lost(rank)
-
-    def _first_of(self, ranks: Sequence[int]) -> bool:
-        """Is this the one of them that speaks for all?"""
-        return self.world.rank == next(rank for rank in ranks if rank not in self._post.gone)
 
     def _working(self, what: str) -> Worker:
         if self._worker is None:
@@ -337,19 +220,3 @@ def _bytes(request: Request) -> NDArray[np.uint8]:
     if request.answer is None:
         raise RankLost("state_dict: no answer")
     return request.answer
-
-
-def _agree(world: Communicator, settings: Settings) -> None:
-    """ArgumentError on every rank if not all have the same."""
-    mine = np.frombuffer(json.dumps(asdict(settings)).encode(), np.uint8)
-    lengths = world.allgather(np.array([mine.size]))
-    together = world.allgather(mine, counts=[int(n) for n in lengths]).tobytes()
-    ends = np.cumsum(lengths)
-    told = [json.loads(together[end - n : end]) for n, end in zip(lengths, ends)]
-    for rank, other in enumerate(told):
-        for name, value in other.items():
-            if value != told[0][name]:
-                raise ArgumentError(
-                    f"ParameterServer: the ranks disagree on {name}: rank 0 has {told[0][name]!r}, rank {rank} has "
-                    f"{value!r}. Pass the same options on every rank."
-                )

@@ -150,14 +150,17 @@ class Server:
             self._lend(worker)
 
     def _take(self, stored: Stored, letter: Letter) -> None:
-        g = stored.memory()
+        g, code = stored.memory(), stored.code
+        payload = g if code is None else np.empty(code.nbytes, np.uint8)
 
         def here() -> None:
+            if code is not None:
+                code.decode(payload, g)
             self._answer(letter)
             stored.take(letter, g)
             self._advance(stored, letter.sender)
 
-        self.post.receive(letter, g, here)
+        self.post.receive(letter, payload, here)
 
     def _lend(self, worker: int) -> None:
         """Send what this worker may see, the most urgent first, but not all at once."""

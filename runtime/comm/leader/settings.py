@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from ringleader.runtime.comm.compression import Compressor, check_spec, worthwhile
 from ringleader.runtime.comm.leader.placement import Part, Tensor, place
 
 MODES = ("bsp", "ssp", "asp")
@@ -27,6 +28,7 @@ class Settings:
     replicas: int
     whole: bool
     rule: str
+    compression: str | None = None
 
     def __post_init__(self) -> None:
         if not self.workers:
@@ -37,7 +39,15 @@ class Settings:
             raise ValueError(f"unknown reduction {self.reduction!r}; known: {', '.join(REDUCTIONS)}")
         if self.staleness < 0 or (self.staleness != inf and self.staleness != int(self.staleness)):
             raise ValueError(f"staleness must be a whole number, 0 or more, it is {self.staleness}")
+        if self.compression is not None:
+            check_spec(self.compression)
         self.place({})  # says what is wrong with the other options
+
+    def compressor(self, part: Part) -> Compressor | None:
+        """For the gradients of this part, on one worker; None: they are pushed as they are."""
+        if self.compression is None:
+            return None
+        return worthwhile(self.compression, part.shape, part.dtype, part.number)
 
     def place(self, tensors: Mapping[str, Tensor]) -> list[Part]:
         """The parts, with their holders as numbers of servers."""

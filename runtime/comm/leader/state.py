@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 def packed(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # names are ours
+    np.savez(file, allow_pickle=False, **arrays)
     return np.frombuffer(file.getbuffer(), np.uint8)
 
 

@@ -37,6 +37,7 @@ class Stored:
     def __init__(self, part: Part, clocks: Clocks, settings: Settings, empty: Empty) -> None:
         self.part, self.clocks, self.staleness, self.empty = part, clocks, settings.staleness, empty
         self.mean = settings.reduction == "mean"
+        self.code = settings.compressor(part)  # of what comes in; to decode, one is enough for all workers
         self.slot: Slot | None = None  # until the first values have come
         self.version = 0
         self.pushes: dict[int, deque[Letter]] = {
@@ -66,8 +67,8 @@ class Stored:
         return max(told, self._applied[worker]) if self.staleness == 0 else told
 
     def awaits(self, worker: int) -> bool:
-        """Does it matter here that this worker has ended an iteration? Not if all its pushes say so."""
-        return self.staleness > 0 or self._applied[worker] < self.clocks.told[worker]
+        """Does it matter here that this worker has ended an iteration? Not if its pushes have said so, or nobody waits."""
+        return bool(self.pulls) if self.staleness > 0 else self._applied[worker] < self.clocks.told[worker]
 
     def may_take(self, letter: Letter) -> bool:
         """Is it time for the payload of this push? One of a later iteration stays with its worker until then."""

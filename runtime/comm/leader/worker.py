@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ringleader.runtime.comm.compression import ErrorFeedback
 from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
 from ringleader.runtime.comm.leader.kinds import Kind
 from ringleader.runtime.comm.leader.meeting import named
 from ringleader.runtime.comm.leader.placement import Part, Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.settings import Settings
+from ringleader.runtime.comm.wire import Wire
 
 CREDIT = (
     4 << 20
@@ -77,7 +79,10 @@ class Worker:
         self.closing = False  # servers may go
         self.tensors: dict[str, Tensor] = {}
         self.parts: dict[str, list[Part]] = {}
-        self._pushed: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push
+        self.pushed = Wire()
+        self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
+        self._pushed: dict[str, int] = {}  # iteration of the latest push
+        self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
         self._owed: dict[int, int] = defaultdict(int)  # bytes pushed and not yet answered, by server
@@ -97,37 +102,51 @@ class Worker:
         self.tensors = dict(tensors)
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
+            code = self.settings.compressor(part)
+            if code is not None:
+                self._feedback[part.number] = ErrorFeedback(code)
 
     def init(self, key: str, w: NDArray[Any]) -> list[Request]:
         return [self._about(part, Kind.INIT, payload=_of(part, w)) for part in self.parts[key]]
 
     def push(self, key: str, g: NDArray[Any], priority: int, lr: float | None) -> list[Request]:
-        if self.settings.staleness == 0 and self._pushed.get(key, (-1, 0))[0] == self.iteration:
+        if self.settings.staleness == 0 and self._pushed.get(key) == self.iteration:
             raise ValueError(
                 f"push: {key!r} has been pushed in iteration {self.iteration} already, and mode "
                 f"{self.settings.mode!r} takes one gradient an iteration; call clock() between them"
             )
-        priority = self._not_before(key, priority)
-        self._pushed[key] = self.iteration, priority
+        priority = self._in_order(key, priority)
+        self._pushed[key] = self.iteration
         value = float("nan") if lr is None else lr
+        encoded = [(part, self._encoded(part, _of(part, g))) for part in self.parts[key]]
         return [
-            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=_of(part, g))
-            for part in self.parts[key]
+            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=payload)
+            for part, payload in encoded
         ]
+
+    def _encoded(self, part: Part, g: NDArray[Any]) -> NDArray[Any]:
+        """What is pushed of a gradient. CompressionError: it is not finite."""
+        feedback = self._feedback.get(part.number)
+        payload = g if feedback is None else feedback.encode(g.reshape(part.shape))
+        self.pushed.sent += payload.nbytes * (self.settings.replicas + 1)
+        self.pushed.uncompressed += g.nbytes * (self.settings.replicas + 1)
+        return payload
 
     def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
         """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""
-        clock = max(self.iteration, self._pushed.get(key, (-1, 0))[0] + 1)
-        after = self._not_before(key, priority)
+        clock = max(self.iteration, self._pushed.get(key, -1) + 1)
+        priority = self._in_order(key, priority)
         return [
-            self._about(part, Kind.PULL, after, clock=clock, first_only=True, out=_of(part, out))
+            self._about(part, Kind.PULL, priority, clock=clock, first_only=True, out=_of(part, out))
             for part in self.parts[key]
         ]
 
-    def _not_before(self, key: str, priority: int) -> int:
-        """What concerns a tensor stays behind its pushes of this iteration."""
-        iteration, before = self._pushed.get(key, (-1, 0))
-        return max(priority, before) if iteration == self.iteration else priority
+    def _in_order(self, key: str, priority: int) -> int:
+        """Letters about one tensor do not overtake each other: pulls see the pushes before them, and no others."""
+        iteration, before = self._latest.get(key, (-1, 0))
+        priority = max(priority, before) if iteration == self.iteration else priority
+        self._latest[key] = self.iteration, priority
+        return priority
 
     def clock(self) -> None:
         self.iteration += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from ringleader.runtime.autograd import (
     cross_entropy,
 )
 from ringleader.runtime.comm import Communicator, spawn
+from ringleader.runtime.comm.compression import make_compressor
 from ringleader.runtime.comm.leader import ParameterServer
 from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel
 
@@ -279,3 +280,63 @@ def test_optimizer_state_is_saved_and_restored() -> None:
 def test_it_needs_parameters() -> None:
     with pytest.raises(ValueError, match="Tanh has no parameters"):
         alone(Tanh())
+
+
+class Pushed(NamedTuple):
+    sent: int
+    uncompressed: int
+    error: float
+
+
+def push_random(spec: str | None, steps: int, replicas: int = 0) -> Pushed:
+    """Matrices of normal numbers are added up by a server, in parts; how far is what it has, with the workers' residuals,
+    from their sum?"""
+
+    def one(world: Communicator) -> Any:
+        server = ParameterServer(
+            world, 2, rule="add", reduction="sum", part_bytes=40_000, compression=spec, replicas=replicas
+        )
+        if server.is_server:
+            return server.close()
+        rng = np.random.default_rng(world.rank)
+        server.init({"w": np.zeros((160, 100)), "b": np.zeros(100)})
+        total = np.zeros((160, 100))
+        for _ in range(steps):
+            g = rng.standard_normal((160, 100))
+            total += g
+            server.push("w", g)
+            server.push("b", np.ones(100)).wait()
+            server.clock()
+        w, b = server.pull("w").wait(), server.pull("b").wait()
+        worker = server._worker
+        assert worker is not None
+        if worker._feedback:
+            total -= np.concatenate([worker._feedback[part.number].residual for part in worker.parts["w"]])
+        totals, _ = server.sum(total)
+        wire = server.stats()["pushed"]
+        server.close()
+        np.testing.assert_array_equal(b, np.full(100, 2.0 * steps))  # too small to be compressed
+        assert w is not None
+        return Pushed(wire.sent, wire.uncompressed, float(np.abs(w - totals).max()))
+
+    found = spawn(4, one, timeout=30)
+    assert found[0].sent == found[1].sent
+    return found[0]
+
+
+@pytest.mark.parametrize("spec", ["fp16", "bf16", "int8", "sign", "topk:0.25", "randomk:0.25", "powersgd:2"])
+def test_compressed_pushes_carry_few_bytes_and_lose_nothing_for_good(spec: str) -> None:
+    """However many steps there were, what is missing are the residuals, and they are what the workers say. The parts of
+    the matrix (40 rows each, 8 bytes an element) are compressed each for itself."""
+    exact = push_random(None, 3)
+    assert exact.error < 1e-12 and exact.sent == exact.uncompressed == 3 * 8 * 16_100
+    few, many = push_random(spec, 3), push_random(spec, 30)
+    parts = [make_compressor(spec, (rows, 100), np.float64, 0).nbytes for rows in (40,) * 4]
+    assert few.sent == 3 * (sum(parts) + 800) and few.uncompressed == exact.uncompressed
+    assert many.sent == 10 * few.sent
+    assert few.error < 1e-12 and many.error < 1e-11
+
+
+def test_replicas_get_the_same_compressed_pushes() -> None:
+    one, two = push_random("int8", 2), push_random("int8", 2, replicas=1)
+    assert (two.sent, two.uncompressed, two.error) == (2 * one.sent, 2 * one.uncompressed, one.error)

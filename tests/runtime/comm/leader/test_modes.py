@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from helpers.coded import STRIDE, UNDER_MPI, on_ranks
 from helpers.leader import fence, served
+from ringleader.runtime.comm import spawn
 from ringleader.runtime.comm.leader import ParameterServer
+from ringleader.runtime.comm.leader import server as server_module
+from ringleader.runtime.comm.leader import worker as worker_module
+from ringleader.runtime.comm.leader.kinds import Kind
 
 ON_THREADS = pytest.mark.skipif(bool(UNDER_MPI), reason="ranks wait for each other by what threads share")
 SHAPES = {"conv.weight": (37, 5), "scale": (), "nothing": (0, 3), "one": (1,), "fc.weight": (1013,)}
@@ -136,9 +140,9 @@ def test_workers_see_their_own_writes(mode, colocated):
     """Worker i adds to element i only."""
 
     def work(server):
-        me, server_rank = server.workers.index(server.world.rank), server.workers
-        server.init({"w": np.zeros(len(server_rank), np.int64), "v": np.zeros(1, np.int64)})
-        unit = np.zeros(len(server_rank), np.int64)
+        me = server.workers.index(server.world.rank)
+        unit = np.zeros(len(server.workers), np.int64)
+        server.init({"w": unit})
         unit[me] = 1
         for step in range(10):
             handle = server.push("w", unit, priority=step % 3)
@@ -365,3 +369,105 @@ def test_workers_far_ahead_keep_their_gradients():
             server.clock()
 
     served(3, work, 1)
+
+
+@pytest.mark.parametrize("mode", ["bsp", "asp"])
+def test_close_waits_for_what_was_pushed(mode):
+    """More than may be under way at once, and nobody waits for it."""
+    size, kept = 300_000, {}
+
+    def rank(world):
+        server = ParameterServer(world, 1, mode, rule="add", reduction="sum", part_bytes=1 << 18)
+        if server.is_worker:
+            server.init({"v": np.zeros(size, np.int64), "w": np.zeros(size, np.int64)})
+            for name in ("v", "w"):
+                server.push(name, np.ones(size, np.int64))
+        server.close()
+        if server._server is not None:
+            kept.update({n: stored.slot.w for n, stored in server._server.stored.items()})
+            assert all(np.all(w == world.size - 1) for w in kept.values())
+            assert sum(w.size for w in kept.values()) == 2 * size
+
+    on_ranks(UNDER_MPI or 3, rank)
+
+
+@ON_THREADS
+def test_push_pull_into_the_gradient_with_replicas():
+    """The first server's answer comes while the second has yet to take the gradient."""
+    answered, kept = threading.Event(), []
+
+    def rank(world):
+        server = ParameterServer(world, 2, rule="add", reduction="sum", replicas=1)
+        if not server.is_worker:
+            deliver = server._post.deliver
+
+            def late(letter):
+                if (
+                    letter.kind == Kind.PUSH
+                    and server._server.number != server._server.stored[0].part.holders[0]
+                ):
+                    assert answered.wait(20)
+                deliver(letter)
+
+            server._post.deliver = late
+            server.close()
+            kept.append(server._server.stored[0].slot.w)
+            return
+        server.init({"w": np.full(10, 100)})
+        g = np.arange(10)
+        handle = server.push_pull("w", g, out=g)
+        while g[0] != 100:
+            server._post.progress()
+        answered.set()
+        handle.wait()
+        server.close()
+
+    spawn(3, rank, timeout=60)
+    assert all(np.array_equal(w, 100 + np.arange(10)) for w in kept)
+
+
+@ON_THREADS
+@pytest.mark.parametrize("seed", range(6))
+def test_a_random_program_in_bulk(seed, monkeypatch):
+    """Some keys, at random priorities, pulled at once and waited for much later, with hardly any credit: each pull has
+    what was pushed before its iteration, or in it if its worker had pushed, and nothing else."""
+    monkeypatch.setattr(worker_module, "CREDIT", 100)
+    monkeypatch.setattr(server_module, "CREDIT", 100)
+    workers, iterations, keys = 3, 12, [f"w{i}" for i in range(5)]
+    plan = {
+        (worker, step): random.Random(f"{seed} {worker} {step}").sample(keys, k=(worker + step + seed) % 6)
+        for worker in range(workers) for step in range(iterations)
+    }  # fmt: skip
+
+    def value(key, clock):
+        return sum(
+            1000 * worker + step for worker in range(workers) for step in range(clock) if key in plan[worker, step]
+        )  # fmt: skip
+
+    def work(server):
+        worker = server.world.rank
+        rng = random.Random(100 * seed + worker)
+        server.init({key: np.zeros(20, np.int64) for key in keys})
+        waiting = []
+        for step in range(iterations):
+            pushed = set()
+            calls = [(key, "push") for key in plan[worker, step]] + [
+                (key, "pull") for key in rng.sample(keys, k=3)
+            ]
+            rng.shuffle(calls)
+            for key, call in calls:
+                priority = rng.randrange(-3, 4)
+                if call == "push":
+                    server.push(key, np.full(20, 1000 * worker + step), priority)
+                    pushed.add(key)
+                else:
+                    waiting.append((key, step + (key in pushed), server.pull(key, priority=priority)))
+            server.clock()
+            rng.shuffle(waiting)
+            while len(waiting) > 8 * rng.random():
+                key, clock, handle = waiting.pop()
+                assert np.all(handle.wait() == value(key, clock)), (step, key, clock)
+        for key, clock, handle in waiting:
+            assert np.all(handle.wait() == value(key, clock)), (key, clock)
+
+    served(5, work, 2, rule="add", reduction="sum", part_bytes=64)

@@ -31,5 +31,5 @@ def test_every_letter_once_more(mode, replicas, lag):
             assert total[0] == workers * (workers + 1) / 2
             return server.pull("w").wait().tolist(), int(server.pull("v").wait())
 
-    results = spawn(5, rank, timeout=20)
+    results = spawn(5, rank, timeout=60)
     assert results[:3] == [([[steps] * 5] * 3, 111 * steps)] * 3

@@ -62,18 +62,20 @@ def test_the_next_iteration_goes_after_this_one(monkeypatch):
 
 
 def test_a_tensors_letters_stay_in_order(monkeypatch):
-    """Neither a second push nor a pull of it, however urgent, goes before the first push of the iteration."""
+    """However urgent: pulls see the pushes before them, and no others."""
     worker, desk = a_worker(monkeypatch, 1, "asp")
     worker.push("a", TENSORS["a"], 0, None)
     worker.push("b", TENSORS["b"], 9, None)
     worker.push("b", TENSORS["b"], 1, None)
     worker.pull("b", np.empty(SIZE), 0)
+    worker.push("b", TENSORS["b"], -1, None)
     order = desk.take_sent()
-    for _ in range(3):
-        worker.answer(Letter(Kind.DONE, token=order[-1].letter.token, sender=2))
+    for _ in range(4):
+        last = next(sent for sent in reversed(order) if sent.letter.kind == Kind.PUSH)
+        worker.answer(Letter(Kind.DONE, token=last.letter.token, sender=2))
         order += desk.take_sent()
     tokens = [sent.letter.token for sent in order]
-    assert len(tokens) == 4
+    assert len(tokens) == 5
     assert tokens == sorted(tokens)
 
 
@@ -121,7 +123,9 @@ def test_gradients_of_later_iterations_stay_with_their_worker():
     """The server has memory for one of each worker, however far one is ahead."""
     server, desk = server_at_desk(settings(2), TENSORS)
     for iteration in range(5):
-        server.handle(Letter(Kind.PUSH, 0, iteration, 10 + iteration, nbytes=NBYTES, sender=1, value=float("nan")))
+        server.handle(
+            Letter(Kind.PUSH, 0, iteration, 10 + iteration, nbytes=NBYTES, sender=1, value=float("nan"))
+        )
         server.handle(Letter(Kind.CLOCK, clock=iteration + 1, sender=1))
     for iteration in range(5):
         (wanted,) = desk.wanted
@@ -189,3 +193,41 @@ def test_letters_of_the_dropped_change_nothing():
     assert server.clocks.told == before
     assert not desk.wanted
     assert not desk.sent
+
+
+def test_all_workers_go_by_the_answer_of_the_same_server():
+    """Servers may have counted a worker that died meanwhile, or not."""
+    for order in ((2, 3), (3, 2)):
+        worker, desk = worker_at_desk(settings(2, servers=2), TENSORS)
+        meeting = worker.meet(1, np.zeros(1))
+        for server in order:
+            letter = Letter(Kind.DONE, token=meeting.letter.token, nbytes=8, sender=server)
+            worker.answer(letter)
+            desk.comes(desk.wanted[0], np.array([float(server)]))
+            assert meeting.done == (server == order[1])
+        assert meeting.answer.view(np.float64) == [2.0]
+
+
+def test_a_worker_forgets_what_is_done():
+    worker, desk = worker_at_desk(settings(1), TENSORS)
+    for sent in desk.take_sent():
+        worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
+    for _ in range(5):
+        worker.push("a", TENSORS["a"], 0, None)
+        worker.clock()
+        for sent in desk.take_sent():
+            if sent.letter.kind == Kind.PUSH:
+                worker.answer(Letter(Kind.DONE, token=sent.letter.token, sender=1))
+    assert not worker._under_way
+    assert set(worker._owed.values()) == {0}
+
+
+def test_values_that_are_there_are_not_started_again():
+    """The worker that sent them died before the others knew: the next one sends its own."""
+    server, desk = server_at_desk(settings(2, "asp"), TENSORS)
+    server.stored[0].slot.w += 5
+    again = Letter(Kind.INIT, 0, token=7, nbytes=NBYTES, sender=1)
+    server.handle(again)
+    assert desk.discarded == [again]
+    assert [(sent.peer, sent.letter.token) for sent in desk.sent] == [(1, 7)]
+    assert np.all(server.stored[0].slot.w == 5)

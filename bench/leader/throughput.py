@@ -1,0 +1,117 @@
+"""Push and pull of one tensor, beside AllReduce of as many bytes and beside copies of memory.
+
+In an iteration each worker pushes S bytes and pulls S, so W workers move 2 W S bytes. What that is held to is the rate at
+which as many processes as the job has ranks copy arrays of S bytes, all at once: bytes copied a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ringleader.bench.contestants import Launcher
+from ringleader.bench.leader.ranks import BUDGET, measure, series, started
+from ringleader.bench.verdicts import LARGE, LIMIT, REPEATS
+
+SIZES = (64 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20)
+ALGORITHMS = ("ring", "auto")
+
+
+@dataclass(frozen=True)
+class Roles:
+    """``colocated``: the servers are among the workers; otherwise ranks of their own."""
+
+    workers: int
+    servers: int
+    colocated: bool
+
+    @property
+    def ranks(self) -> int:
+        return self.workers if self.colocated else self.workers + self.servers
+
+    def __str__(self) -> str:
+        return f"{self.workers} | {self.servers} {'colocated' if self.colocated else 'dedicated'}"
+
+
+def every(workers: Sequence[int], servers: Sequence[int]) -> list[Roles]:
+    """Dedicated and colocated, but no more servers than workers."""
+    return [Roles(w, s, colocated) for colocated in (False, True) for w in workers for s in servers if s <= w]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Roles at one size. Of each repeat: seconds of an iteration, and of an AllReduce of S bytes by each of ALGORITHMS on
+    the workers; bytes a second that the copies copied, all together. ``wrong``: elements."""
+
+    roles: Roles
+    nbytes: int
+    seconds: Sequence[float]
+    allreduce: dict[str, Sequence[float]]
+    copied: Sequence[float]
+    wrong: int
+
+    @property
+    def rates(self) -> list[float]:
+        """Bytes pushed and pulled a second, by all workers together."""
+        moved = 2 * self.roles.workers * self.nbytes
+        return [moved / seconds for seconds in self.seconds]
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the rate of the copies, in the same repeat."""
+        return [rate / copied for rate, copied in zip(self.rates, self.copied, strict=True)]
+
+    def ratio(self, algorithm: str) -> float:
+        """How many times as long the AllReduce takes: the median of the repeats' ratios. Above 1 the leader is faster."""
+        return median(a / b for a, b in zip(self.allreduce[algorithm], self.seconds, strict=True))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The least share of some roles, over the sizes from LARGE on. ``met`` None: too few repeats."""
+
+    roles: Roles
+    share: float
+    nbytes: int
+    met: bool | None
+
+    @property
+    def word(self) -> str:
+        if self.met is None:
+            return f"undecided (fewer than {REPEATS} repeats)"
+        return "met" if self.met else "NOT MET"
+
+
+def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    made = []
+    for roles in dict.fromkeys(row.roles for row in rows):
+        own = [row for row in rows if row.roles == roles and row.nbytes >= LARGE]
+        if own:
+            least = min(own, key=lambda row: median(row.shares))
+            share, enough = median(least.shares), all(len(row.seconds) >= REPEATS for row in own)
+            made.append(Verdict(roles, share, least.nbytes, share >= LIMIT if enough else None))
+    return made
+
+
+def run(
+    roles: Sequence[Roles], sizes: Sequence[int], repeats: int, launcher: Launcher, budget: float = BUDGET
+) -> Iterator[Row]:
+    """Measure, a job for each of ``roles``: a size after the other, everything in turn in each repeat."""
+    for each in roles:
+        with started(each.ranks, launcher) as job:
+            for nbytes in sizes:
+                leader = series(
+                    job, do="push_pull", servers=each.servers, colocated=each.colocated, nbytes=nbytes
+                )
+                rings = [
+                    series(job, do="collective", name="allreduce", algorithm=algorithm, options={},
+                           ranks=each.workers, nbytes=nbytes)
+                    for algorithm in ALGORITHMS
+                ]  # fmt: skip
+                copies = series(job, do="copy", nbytes=nbytes)
+                measure([leader, *rings, copies], repeats, budget)
+                yield Row(
+                    each, nbytes, leader.seconds, {a: s.seconds for a, s in zip(ALGORITHMS, rings)},
+                    [each.ranks * nbytes / seconds for seconds in copies.seconds], leader.wrong,
+                )  # fmt: skip

@@ -1,0 +1,52 @@
+"""``python -m ringleader.bench.leader --quick``: each thing is measured, and its section written."""
+
+import re
+
+import pytest
+from ringleader.bench.job import JobLostError
+from ringleader.bench.leader import __main__ as command
+from ringleader.runtime.comm.mpirun import LaunchError
+
+PNG = b"\x89PNG"
+
+
+@pytest.mark.usefixtures("needs_mpi")  # skips where there is no MPI
+@pytest.mark.parametrize(("what", "heading", "line"), [
+    ("throughput", "push and pull", r"\| 2 \| 1 colocated \| [\d.]+ GB/s \(\d+%\) \| [\d.]+ GB/s \(\d+%\) \|"),
+    ("stragglers", "a slow worker", r"\| SSP, s = 3 \| [1-9]\d* \| [\d.]+x \|"),
+    ("crossover", "ring", r"\| 3 \| parameter server \| 2 \| [\w. ]+ \| [\w. ]+ \| [012] of 2 \|"),
+])  # fmt: skip
+def test_it_measures(what, heading, line, tmp_path, capfd):
+    path, picture = tmp_path / "page.md", tmp_path / "pictures" / "made.png"
+    picture.parent.mkdir()
+    path.write_text("mine\n")
+    drawn = [] if what == "throughput" else ["--picture", str(picture)]
+    assert command.main([what, "--quick", *drawn, "-o", str(path)]) == 0, capfd.readouterr().err
+    text = path.read_text()
+    assert text.startswith(f"mine\n\n<!-- leader {what} -->\n\n## Parameter server")
+    assert heading in text.split("\n")[4] and re.search(line, text)
+    assert text.split("-->\n\n")[1].split("\n\n<!--")[0] in capfd.readouterr().out
+    if drawn:
+        assert picture.read_bytes().startswith(PNG) and "](pictures/made.png)" in text
+    else:
+        assert "Wrong elements in all of these measurements: 0." in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["throughput", "--repeats", "0"], ["throughput", "--picture", "x.png"]]
+)
+def test_what_makes_no_sense(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [JobLostError("a rank has gone"), LaunchError("no mpirun was found")])
+def test_lost_ranks_are_no_traceback(error, monkeypatch, capsys, tmp_path):
+    def lost(options, about):
+        raise error
+
+    monkeypatch.setitem(command.COMMANDS, "crossover", lost)
+    page = tmp_path / "page.md"
+    assert command.main(["crossover", "-o", str(page)]) == 1
+    assert capsys.readouterr().err == f"bench.leader: {error}\n" and not page.exists()
