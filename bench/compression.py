@@ -84,7 +84,7 @@ def cells(name: str, scheme: str, row: Row, exact: Row, margin: float) -> list[s
     seconds = statistics.median(result.metrics.seconds for result in row.results)
     return [
         name, scheme, bytes_a_step, "" if wire is None else f"{wire.ratio:.1f}", measure, shown(score),
-        "" if wire is None else f"{-100 * worse:+.2f} points" if measure == "accuracy" else f"{worse:+.4f}",
+        "" if wire is None else f"{0.0 - 100 * worse:+.2f} points" if measure == "accuracy" else f"{worse:+.4f}",
         f"{100 * margin:g} points" if measure == "accuracy" else f"{margin:g}",
         "" if wire is None else "met" if worse <= margin else "NOT MET", f"{seconds:,.0f}",
     ]  # fmt: skip
