@@ -36,7 +36,6 @@ HEAD = (
     "difference",
     "margin",
     "",
-    "seconds a seed",
 )
 
 
@@ -70,8 +69,7 @@ METHOD = """Every line is a training of its own, data-parallel on all ranks, fro
 without compression. Bytes are what rank 0 sends for the gradients of one step, those that are too small to be compressed
 included; "times fewer" is against the same AllReduce without compression. The score is that of the whole test set after the
 last step, as the median over the seeds; the adding problem's is the mean squared error, 0.1667 for who always says 1. It is
-"met" where it is worse than without compression by no more than the margin. Seconds are those of training. On one machine
-compression saves no time: what it saves is bytes, which are cheap there."""
+"met" where it is worse than without compression by no more than the margin."""
 
 
 def cells(name: str, scheme: str, row: Row, exact: Row, margin: float) -> list[str]:
@@ -81,12 +79,11 @@ def cells(name: str, scheme: str, row: Row, exact: Row, margin: float) -> list[s
     worse = wanted - score if measure == "accuracy" else score - wanted
     metrics, wire = row.results[0].metrics, row.results[0].metrics.wire
     bytes_a_step = "" if wire is None else f"{wire.sent / metrics.steps:,.0f}"
-    seconds = statistics.median(result.metrics.seconds for result in row.results)
     return [
         name, scheme, bytes_a_step, "" if wire is None else f"{wire.ratio:.1f}", measure, shown(score),
         "" if wire is None else f"{0.0 - 100 * worse:+.2f} points" if measure == "accuracy" else f"{worse:+.4f}",
         f"{100 * margin:g} points" if measure == "accuracy" else f"{margin:g}",
-        "" if wire is None else "met" if worse <= margin else "NOT MET", f"{seconds:,.0f}",
+        "" if wire is None else "met" if worse <= margin else "NOT MET",
     ]  # fmt: skip
 
 
