@@ -28,7 +28,7 @@ QUICK = 0.005  # seconds of a measurement
 
 
 def _throughput(options: argparse.Namespace, about: dict[str, Any]) -> str:
-    roles = throughput.every((2,), (1,)) if options.quick else throughput.every(WORKERS, SERVERS)
+    roles = throughput.every(*_counts(options, WORKERS, (2,), (1,)))
     sizes = throughput.SIZES[:2] if options.quick else throughput.SIZES
     rows = []
     for row in throughput.run(roles, sizes, _repeats(options), mpirun_command, _budget(options)):
@@ -67,6 +67,17 @@ def _crossover(options: argparse.Namespace, about: dict[str, Any]) -> str:
 COMMANDS = {"throughput": _throughput, "stragglers": _stragglers, "crossover": _crossover}
 
 
+def _counts(
+    options: argparse.Namespace,
+    workers: Sequence[int],
+    few_workers: Sequence[int],
+    few_servers: Sequence[int],
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Of workers and of servers: those that are asked for, the few of --quick, or all."""
+    usual = (few_workers, few_servers) if options.quick else (workers, SERVERS)
+    return options.workers or usual[0], options.servers or usual[1]
+
+
 def _repeats(options: argparse.Namespace) -> int:
     return int(options.repeats or (1 if options.quick else 3 if options.what == "stragglers" else REPEATS))
 
@@ -88,6 +99,20 @@ def _picture(options: argparse.Namespace, draw: Any) -> str | None:
     return Path(os.path.relpath(options.picture, beside)).as_posix()
 
 
+def _numbers(text: str) -> list[int]:
+    numbers = [int(part) for part in text.split(",")]
+    if min(numbers) < 1:
+        raise ValueError
+    return numbers
+
+
+_numbers.__name__ = "list of numbers like 1,2"  # argparse says "invalid ... value"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m ringleader.bench.leader", description=__doc__, allow_abbrev=False,
@@ -96,6 +121,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument(
         "--quick", action="store_true", help="little of everything, in seconds: does it work?"
+    )
+    parser.add_argument(
+        "--workers", type=_numbers, metavar="1,2,...", help=f"throughput (default: {_listed(WORKERS)}), crossover "
+        f"({_listed(RANKS)}; there every rank is a worker)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--servers", type=_numbers, metavar="1,2,...", help=f"of either (default: {_listed(SERVERS)})"
     )
     parser.add_argument(
         "--repeats", type=int, help=f"interleaved repeats (default: {REPEATS}; stragglers 3; --quick 1)"
@@ -107,6 +139,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.repeats is not None and options.repeats < 1:
         parser.error(f"--repeats must be at least 1, it is {options.repeats}")
+    if (options.workers or options.servers) and options.what == "stragglers":
+        parser.error("--workers and --servers are for throughput and crossover")
+    if options.what == "crossover" and min(options.workers or RANKS) < 2:
+        parser.error("--workers: a ring has at least 2 ranks")
     if options.picture and options.what == "throughput":
         parser.error("--picture is for stragglers and crossover; throughput has tables only")
     return options

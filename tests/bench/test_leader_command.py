@@ -33,12 +33,30 @@ def test_it_measures(what, heading, line, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nothing"], ["throughput", "--repeats", "0"], ["throughput", "--picture", "x.png"]]
+    "arguments",
+    [
+        ["nothing"],
+        ["throughput", "--repeats", "0"],
+        ["throughput", "--picture", "x.png"],
+        ["throughput", "--servers", "0"],
+        ["crossover", "--workers", "1,2"],
+        ["stragglers", "--workers", "2"],
+    ],
 )
 def test_what_makes_no_sense(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         command.main(arguments)
     assert "error: " in capsys.readouterr().err
+
+
+def test_which_layouts_are_measured():
+    def asked(*arguments):
+        return command._counts(command._options(["throughput", *arguments]), command.WORKERS, (2,), (1,))
+
+    assert asked() == (command.WORKERS, command.SERVERS)
+    assert asked("--quick") == ((2,), (1,))
+    assert asked("--quick", "--workers", "4,8") == ([4, 8], (1,))
+    assert asked("--servers", "2") == (command.WORKERS, [2])
 
 
 @pytest.mark.parametrize("error", [JobLostError("a rank has gone"), LaunchError("no mpirun was found")])
