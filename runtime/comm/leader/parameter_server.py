@@ -135,7 +135,7 @@ class ParameterServer(Member):
         return self._working("iteration").iteration
 
     def barrier(self) -> list[int]:
-        """Return once every living worker has called it: their ranks."""
+        """Return once every living worker has called it: their ranks. Pushes are not waited for; their handles can be."""
         return self.sum(np.empty(0))[1]
 
     def sum(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], list[int]]:
