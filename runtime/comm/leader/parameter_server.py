@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.communicator import Communicator
 from ringleader.runtime.comm.errors import RankLost
+from ringleader.runtime.comm.leader.device import on_device, to_host
 from ringleader.runtime.comm.leader.member import Member
 from ringleader.runtime.comm.leader.placement import PART_BYTES, Tensor
 from ringleader.runtime.comm.leader.rules import RULES, Rule
@@ -49,8 +50,8 @@ class ParameterServer(Member):
     ``worthwhile``: small parts travel as they are). What is pulled is never compressed.
 
     A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
-    "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
-    that makes no sense.
+    "ringleader.leader": the others go on. CuPy's arrays are taken and filled as well, through the host's memory.
+    ArgumentError: the ranks do not agree, on all of them. ValueError: an option that makes no sense.
     """
 
     def __init__(
@@ -71,10 +72,11 @@ class ParameterServer(Member):
 
     # What workers do
 
-    def init(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+    def init(self, tensors: Mapping[str, Any]) -> None:
         """Agree on what there is: on all workers the same names, shapes and dtypes, contiguous. The values are those of the
         first worker. ArgumentError: another worker has other tensors."""
         worker = self._working("init")
+        tensors = {name: to_host(w) for name, w in tensors.items()}
         for name, w in tensors.items():
             _check("init", name, w)
             if self.settings.staleness == 0 and self.settings.reduction == "mean" and w.dtype.kind in "biu":
@@ -92,38 +94,41 @@ class ParameterServer(Member):
             if first in living:  # else it may have died before it had sent all
                 return
 
-    def push(self, name: str, gradient: NDArray[Any], priority: int = 0, lr: float | None = None) -> Handle:
+    def push(self, name: str, gradient: Any, priority: int = 0, lr: float | None = None) -> Handle:
         """Send a gradient, of the shape and dtype of ``name``, which must stay as it is until the handle has completed:
         the servers that hold it have it then. ``priority``: lower numbers go first. ``lr``: the learning rate for this
         update, for rules that have one. ValueError: mode "bsp", and it has been pushed in this iteration already."""
-        worker = self._working("push")
+        worker, gradient = self._working("push"), to_host(gradient)
         self._known("push", name, gradient)
-        return Handle(worker, worker.push(name, gradient, priority, lr), None, f"push of {name!r}")
+        return Handle(worker, worker.push(name, gradient, priority, lr), f"push of {name!r}")
 
-    def pull(self, name: str, out: NDArray[Any] | None = None, priority: int = 0) -> Handle:
+    def pull(self, name: str, out: Any = None, priority: int = 0) -> Handle:
         """Get the values into ``out``, or a new array, which ``wait()`` returns. They contain what this worker has pushed,
         and what the mode promises of the others."""
         worker = self._working("pull")
         if name in worker.tensors and out is None:
-            out = np.empty(worker.tensors[name].shape, worker.tensors[name].dtype)
-        self._known("pull", name, out)
-        assert out is not None
-        if not out.flags.writeable:
+            out = np.empty(*worker.tensors[name])
+        there = on_device(out)
+        host = np.empty(out.shape, out.dtype) if there else out
+        self._known("pull", name, host)
+        if not host.flags.writeable:
             raise ValueError(f"pull: the array for {name!r} is read-only")
-        return Handle(worker, worker.pull(name, out, priority), out, f"pull of {name!r}")
+        requests = worker.pull(name, host, priority)
+        return Handle(worker, requests, f"pull of {name!r}", host, out if there else None)
 
     def push_pull(
-        self, name: str, gradient: NDArray[Any], out: NDArray[Any] | None = None, priority: int = 0,
+        self, name: str, gradient: Any, out: Any = None, priority: int = 0,
         lr: float | None = None,
     ) -> Handle:  # fmt: skip
         """A push, and the pull that sees it. ``out`` may be ``gradient``."""
+        gradient = to_host(gradient)
         self._known("push", name, gradient)
-        if self.settings.replicas and out is not None and np.may_share_memory(gradient, out):
+        if self.settings.replicas and isinstance(out, np.ndarray) and np.may_share_memory(gradient, out):
             gradient = gradient.copy()  # the first server's answer may come before the second has taken it
         pushed = self.push(name, gradient, priority, lr)
         pulled = self.pull(name, out, priority)
-        return Handle(self._working("push_pull"), pushed._requests + pulled._requests, pulled._result,
-                      f"push_pull of {name!r}")  # fmt: skip
+        requests = pushed._requests + pulled._requests
+        return Handle(pulled._worker, requests, f"push_pull of {name!r}", pulled._result, pulled._out)
 
     def clock(self) -> None:
         """This worker's iteration is over: nothing more will be pushed for it. Does not wait."""
