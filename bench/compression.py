@@ -46,9 +46,11 @@ class Compared:
     case: Case
     margin: float
 
-    def with_scheme(self, scheme: str | None) -> Case:
-        settings = self.case.settings if scheme is None else {**self.case.settings, "compression": scheme}
-        return replace(self.case, settings=settings)
+    def with_scheme(self, scheme: str | None, sync: str = "allreduce") -> Case:
+        settings = {**self.case.settings, **SYNCS[sync]}
+        return replace(
+            self.case, settings=settings if scheme is None else {**settings, "compression": scheme}
+        )
 
 
 LENET5: dict[str, Any] = {
@@ -65,9 +67,14 @@ CASES = {
     "LeNet-5, MNIST": Compared(Case("lenet5", LENET5, "accuracy", None, "", 1), 0.005),
     "LSTM, adding, T 50": Compared(Case("lstm", LSTM, "loss", None, "", 1), 0.005),
 }
+SYNCS: dict[str, dict[str, Any]] = {
+    "allreduce": {},
+    "ps": {"sync": "ps", "colocated": True},  # every rank works, and the first serves besides
+}
+TITLES = {"allreduce": "Compressed gradients", "ps": "Compressed gradients, pushed to a parameter server"}
 METHOD = """Every line is a training of its own, data-parallel on all ranks, from the same initial weights and batches as the one
 without compression. Bytes are what rank 0 sends for the gradients of one step, those that are too small to be compressed
-included; "times fewer" is against the same AllReduce without compression. The score is that of the whole test set after the
+included; "times fewer" is against the same without compression. The score is that of the whole test set after the
 last step, as the median over the seeds; the adding problem's is the mean squared error, 0.1667 for who always says 1. It is
 "met" where it is worse than without compression by no more than the margin."""
 
@@ -95,7 +102,7 @@ def compared(
     rows: list[list[str]] = []
     exact: Row | None = None
     for scheme in (None, *options.schemes):
-        case = compared.with_scheme(scheme)
+        case = compared.with_scheme(scheme, options.sync)
         row = trained(f"{name}, {scheme or 'exact'}", case, seeds, options.sets[name], options.data, world)
         exact = exact or row
         rows.append(cells(name, scheme or "none", row, exact, compared.margin))
@@ -104,12 +111,14 @@ def compared(
     return rows
 
 
-def section(rows: Sequence[Sequence[str]], command: str, ranks: int, seeds: str) -> str:
+def section(
+    rows: Sequence[Sequence[str]], command: str, ranks: int, seeds: str, sync: str = "allreduce"
+) -> str:
     """The rows in Markdown, with where they come from."""
     on = machine()
     return "\n\n".join(
         [
-            "## Compressed gradients",
+            f"## {TITLES[sync]}",
             f"Made by `mpirun -n {ranks} {command}` on {time.strftime('%Y-%m-%d')}: {on['processor']}, {on['cores']} cores, "
             f"{on['system']}, {ranks} ranks, 1 thread a rank, seeds {seeds}; numpy {np.__version__}; float32. "
             f"Load average: {on['load']}.",
@@ -127,6 +136,12 @@ def _options(arguments: Sequence[str] | None, cases: Mapping[str, Compared]) -> 
         "--data", type=Path, default=Path("../shared/data"), metavar=FOLDER,
         help="folder of the four IDX files of MNIST (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--sync",
+        choices=SYNCS,
+        default="allreduce",
+        help="or ps: pushed to a parameter server on the first rank",
+    )
     parser.add_argument("--only", default="", metavar="NAME", help="cases whose name contains this")
     parser.add_argument(
         "--schemes", type=lambda text: text.split(","), default=list(SCHEMES), metavar="SCHEME,...",
@@ -162,13 +177,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += compared(name, case, options, world)
     if options.output is not None and world.rank == 0:
         seeds = ", ".join(map(str, options.seeds or [1]))
-        write_section(options.output, "compression", section(rows, _command(options), world.size, seeds))
+        name = "compression" if options.sync == "allreduce" else f"compression {options.sync}"
+        text = section(rows, _command(options), world.size, seeds, options.sync)
+        write_section(options.output, name, text)
     return int(any("NOT MET" in row for row in rows))
 
 
 def _command(options: argparse.Namespace) -> str:
     """What makes the section again. The folder lies elsewhere on each machine."""
     command = f"python -m ringleader.bench.compression --data {FOLDER}"
+    if options.sync != "allreduce":
+        command += f" --sync {options.sync}"
     if options.only:
         command += f" --only {options.only!r}"
     if options.schemes != list(SCHEMES):

@@ -42,6 +42,8 @@ def test_the_schemes_are_all_that_there_are():
     case = Compared(Case("lenet5", {"data": "digits"}, "accuracy", None, "", 1), 0.1)
     assert case.with_scheme("sign").settings == {"data": "digits", "compression": "sign"}
     assert "compression" not in case.with_scheme(None).settings
+    served = case.with_scheme("sign", "ps").settings
+    assert served == {"data": "digits", "compression": "sign", "sync": "ps", "colocated": True}
 
 
 def test_a_tiny_case_on_two_ranks(tmp_path, mpi_job):
