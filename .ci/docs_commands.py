@@ -8,15 +8,17 @@ what the block before it printed.
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"<!-- ci:(\w+)( expect)? -->\n```(\w*)\n(.*?)```", re.S)
-SECONDS = 4000  # the whole test suite is one of the commands
+SECONDS = 4000  # the longest is the whole test suite: 40 minutes of work for one core, half as long on two
 
 
 def clone(folder: Path) -> Path:
@@ -52,14 +54,24 @@ def run(language: str, text: str, name: str, work: Path) -> str:
     print(f"\n--- {name}: {text}", flush=True)
     done = subprocess.Popen(
         ["bash", "-c", script], cwd=checkout, env=plain_environment(text), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     assert done.stdout is not None
+    end = threading.Timer(SECONDS, os.killpg, (done.pid, signal.SIGTERM))
+    end.start()
     printed = []
-    for line in done.stdout:
-        print(line, end="", flush=True)
-        printed.append(line)
-    if done.wait(SECONDS):
+    try:
+        for line in done.stdout:
+            print(line, end="", flush=True)
+            printed.append(line)
+        done.wait()
+    finally:
+        end.cancel()
+        if done.poll() is None:  # Ctrl-C
+            os.killpg(done.pid, signal.SIGTERM)
+    if done.returncode == -signal.SIGTERM:
+        sys.exit(f"not done after {SECONDS} s: {text}")
+    if done.returncode:
         sys.exit(f"exit code {done.returncode} of: {text}")
     return "".join(printed)
 

@@ -184,9 +184,11 @@ def trained(
         model = build(
             config.model, np.random.default_rng(seed), config.dtype, data.description, **config.sizes
         )
-        results.append(run(config, model, world, data))
+        result = run(config, model, world, data)
+        assert result is not None  # nobody is a server only
+        results.append(result)
         if world.rank == 0:
-            said, seconds = data.task.say(results[-1].scores), results[-1].metrics.seconds
+            said, seconds = data.task.say(result.scores), result.metrics.seconds
             print(f"{name}, seed {seed}: {said} after {seconds:.0f} s", file=sys.stderr, flush=True)
     return Row(name, case, seeds, results, results[0].metrics.samples / data.samples)
 
@@ -210,14 +212,14 @@ def section(rows: Sequence[Row], command: str, threads: int, ranks: int) -> str:
     )  # fmt: skip
 
 
-def _seeds(text: str) -> list[int]:
+def seed_list(text: str) -> list[int]:
     seeds = [int(part) for part in text.split(",")]
     if min(seeds) < 0:
         raise ValueError
     return seeds
 
 
-_seeds.__name__ = "list of seeds like 1,2,3"  # argparse says "invalid ... value"
+seed_list.__name__ = "list of seeds like 1,2,3"  # argparse says "invalid ... value"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -229,7 +231,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="folder of the four IDX files of MNIST and of tinyshakespeare.txt (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--only", default="", metavar="NAME", help="cases whose name contains this")
-    parser.add_argument("--seeds", type=_seeds, help="like 1,2,3 (default: as many as each case has)")
+    parser.add_argument("--seeds", type=seed_list, help="like 1,2,3 (default: as many as each case has)")
     parser.add_argument("-o", dest="output", type=Path, help="page of results whose section this writes")
     options = parser.parse_args(arguments)
     options.cases = {name: case for name, case in CASES.items() if options.only.lower() in name.lower()}

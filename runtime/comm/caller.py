@@ -15,7 +15,7 @@ from ringleader.collectives import COLLECTIVES, Schedule
 from ringleader.runtime.comm.agreement import Agreement, Calls
 from ringleader.runtime.comm.call import AUTO, Call, choose, program, signature, ufunc_of
 from ringleader.runtime.comm.chooser import Chooser, Chosen, Log
-from ringleader.runtime.comm.errors import RankLost
+from ringleader.runtime.comm.errors import CollectiveError, RankLost
 from ringleader.runtime.comm.layout import Layout, checked_counts, exchanged, lay_out, rows, usual
 from ringleader.runtime.comm.ops import Op, find_op
 from ringleader.runtime.comm.settings import CHOICE, NOTHING, Settings
@@ -216,14 +216,14 @@ class Caller:
     def _run(self, collective: str, check: Callable[[], Call], async_op: bool) -> Any:
         """Check the arguments, agree, start; wait unless asynchronous."""
         try:
-            call = check()
-        except (TypeError, ValueError) as error:
-            if self._transport.size == 1:
-                raise
-            self._agreement.refuse(collective, f"{type(error).__name__}: {error}")
-        while len(self._pending) >= IN_FLIGHT:
-            self._pending[0].wait()
-        number = self._agreement.enter(call.signature, call.digest)
+            call = self._checked(collective, check)
+            while len(self._pending) >= IN_FLIGHT:
+                self._pending[0].wait()
+            number = self._agreement.enter(call.signature, call.digest)
+        except CollectiveError:
+            if self._agreement.broken:
+                self._give_up()  # what is under way cannot end any more
+            raise
         if call.schedule is None:
             self._vendor(call, number)
             handle = Handle(self, number, None, call)
@@ -235,6 +235,15 @@ class Caller:
         else:
             handle = self._start(call, call.schedule, number)
         return handle if async_op else handle.wait()
+
+    def _checked(self, collective: str, check: Callable[[], Call]) -> Call:
+        """The call that ``check`` makes; all ranks raise if its arguments are wrong."""
+        try:
+            return check()
+        except (TypeError, ValueError) as error:
+            if self._transport.size == 1:
+                raise
+            self._agreement.refuse(collective, f"{type(error).__name__}: {error}")
 
     def _native(self, call: Call, plan: Any, number: int) -> bool:
         assert self._engine is not None

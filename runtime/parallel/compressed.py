@@ -6,7 +6,7 @@ How ranks add up depends on the scheme:
 - PowerSGD: by two, of P and then of Q (``LowRank``).
 - The others cannot be added up as they are: each rank gets its shard of all ranks' gradients, encoded, decodes and folds
   them, and encodes the sum for all (``TwoStep``): an AllToAll and an AllGather, as much as a ring sends. There is error
-  feedback for both (Tang et al., "DoubleSqueeze", ICML 2019; Tang et al., "1-bit Adam", ICML 2021, section 5).
+  feedback for both (Tang et al., "DoubleSqueeze", ICML 2019; Tang et al., "1-bit Adam", ICML 2021).
 
 All ranks end with the same bits: they decode the same payloads, or the same sums.
 """

@@ -18,7 +18,8 @@ from ringleader.runtime.autograd import Module, Parameter, Tensor
 from ringleader.runtime.autograd.op import Array, array_module, module_of, moved, to_host
 from ringleader.runtime.autograd.optim.flat import follows, lay_out
 from ringleader.runtime.comm.cores import share_cores
-from ringleader.runtime.parallel.compressed import Compression, Reduction, Wire
+from ringleader.runtime.comm.wire import Wire
+from ringleader.runtime.parallel.compressed import Compression, Reduction
 
 if TYPE_CHECKING:
     from ringleader.collectives import Schedule

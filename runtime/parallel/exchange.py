@@ -92,7 +92,7 @@ class Summed(Exchange):
 
 
 class LowRank(Exchange):
-    """PowerSGD, algorithm 2: AllReduce of all P = M Q, which then are made orthonormal, and of all Q = M^T P."""
+    """PowerSGD, algorithm 1 of the paper: AllReduce of all P = M Q, which then are made orthonormal, and of all Q = M^T P."""
 
     def __init__(self, spec: str, seed: int, *given: Any) -> None:
         super().__init__(*given)

@@ -38,7 +38,8 @@ class OptimizerSlot:
 
     @property
     def w(self) -> NDArray[Any]:
-        return self.parameter.data
+        w: NDArray[Any] = self.parameter.data
+        return w
 
     @w.setter
     def w(self, w: NDArray[Any]) -> None:

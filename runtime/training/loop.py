@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor, no_grad
 from ringleader.runtime.autograd.devices import use_gpu
-from ringleader.runtime.parallel import Wire
+from ringleader.runtime.comm.wire import Wire
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, Data, load
 from ringleader.runtime.training.optimizers import make_optimizer

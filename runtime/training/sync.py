@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from ringleader.runtime.autograd import Module, Optimizer, Tensor
 from ringleader.runtime.comm.leader import ParameterServer
-from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel, Wire
+from ringleader.runtime.comm.wire import Wire
+from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel
 from ringleader.runtime.training.config import TrainConfig
 from ringleader.runtime.training.data import Array, shard
 from ringleader.runtime.training.optimizers import (

@@ -76,6 +76,14 @@ class ndarray:
     def get(self) -> Any:
         return self.inside.copy()
 
+    def set(self, array: Any) -> None:
+        if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (
+            self.inside.shape,
+            self.inside.dtype,
+        ):
+            raise TypeError("set takes an array of numpy, of the same shape and dtype")
+        self.inside[...] = array
+
     def __len__(self) -> int:
         return len(self.inside)
 

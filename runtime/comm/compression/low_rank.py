@@ -22,7 +22,7 @@ class PowerSGD(Compressor):
     algorithm 1). A tensor is the matrix of its axis 0 by all others.
 
     The payload holds P and Q: r (m + n) numbers. A vector, or a matrix that has no more numbers than that, is sent as it is
-    (section 3 there); ``factored`` is False then. Ranks that sum need not send payloads: P, then Q, of all their matrices
+    (as there); ``factored`` is False then. Ranks that sum need not send payloads: P, then Q, of all their matrices
     together come from the sums of their ``left`` and ``right``.
     """
 

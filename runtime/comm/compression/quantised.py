@@ -61,7 +61,7 @@ class Int8(Counted):
 class Sign(Compressor):
     """x ~ +-s, where s is the mean magnitude of a block of 1024. One bit an element (Seide, Fu, Droppo, Li and Yu, "1-bit
     stochastic gradient descent", Interspeech 2014), scaled so that error feedback converges (Karimireddy, Rebjock, Stich and
-    Jaggi, "Error feedback fixes SignSGD", ICML 2019, algorithm 2). ceil(size / 8) + 4 ceil(size / 1024) bytes.
+    Jaggi, "Error feedback fixes SignSGD", ICML 2019, algorithm 1). ceil(size / 8) + 4 ceil(size / 1024) bytes.
     """
 
     def __init__(self, spec: str, shape: Sequence[int], dtype: DTypeLike, seed: int) -> None:

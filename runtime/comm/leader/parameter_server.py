@@ -7,30 +7,23 @@ priorities: Jiang et al., "A unified architecture for accelerating distributed D
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.communicator import Communicator
-from ringleader.runtime.comm.errors import ArgumentError, RankLost
-from ringleader.runtime.comm.leader.kinds import ANSWERS
+from ringleader.runtime.comm.errors import RankLost
+from ringleader.runtime.comm.leader.device import on_device, to_host
+from ringleader.runtime.comm.leader.member import Member
 from ringleader.runtime.comm.leader.placement import PART_BYTES, Tensor
-from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.rules import RULES, Rule
-from ringleader.runtime.comm.leader.server import Server
 from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
 
-log = logging.getLogger("ringleader.leader")
 
-
-class ParameterServer:
+class ParameterServer(Member):
     """Values by name, kept by the ranks ``servers`` and changed by what the other ranks push. Collective over ``world``.
 
         server = ParameterServer(world, servers=1, mode="bsp")
@@ -57,8 +50,8 @@ class ParameterServer:
     ``worthwhile``: small parts travel as they are). What is pulled is never compressed.
 
     A worker that ends without ``close``, or is killed where the transport can tell, is dropped, with a warning in the log
-    "ringleader.leader": the others go on. ArgumentError: the ranks do not agree, on all of them. ValueError: an option
-    that makes no sense.
+    "ringleader.leader": the others go on. CuPy's arrays are taken and filled as well, through the host's memory.
+    ArgumentError: the ranks do not agree, on all of them. ValueError: an option that makes no sense.
     """
 
     def __init__(
@@ -70,68 +63,20 @@ class ParameterServer:
         if found is None:
             raise ValueError(f"unknown rule {rule!r}; known: {', '.join(RULES)}, or an object")
         serving, working = roles(world.size, servers, colocated)
-        self.settings = Settings(
+        settings = Settings(
             serving, working, mode, staleness_of(mode, staleness), reduction, placement, part_bytes, replicas,
             found.whole, rule if isinstance(rule, str) else type(rule).__name__, compression,
         )  # fmt: skip
-        _agree(world, self.settings)
-        own = world.split(0)
-        assert own is not None
-        self.world, self._closed, self._meetings = world, False, 0
-        self._post = Post(own._transport, self._deliver, self._lost)
-        rank = world.rank
-        self._server = (
-            Server(serving.index(rank), self._post, self.settings, found) if rank in serving else None
-        )
-        self._worker = Worker(self._post, self.settings, world.timeout) if rank in working else None
-        if self._server and self._worker:
-            fail = None if world.transport == "threads" else _end_job  # threads: whoever waits raises it
-            self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
-        world.barrier()
-
-    # Who does what
-
-    @property
-    def servers(self) -> tuple[int, ...]:
-        """Ranks."""
-        return self.settings.servers
-
-    @property
-    def workers(self) -> tuple[int, ...]:
-        """Ranks."""
-        return self.settings.workers
-
-    @property
-    def gone(self) -> frozenset[int]:
-        """Ranks, servers and workers, that have ended or died, as far as this one knows."""
-        return frozenset(self._post.gone)
-
-    @property
-    def is_server(self) -> bool:
-        return self._server is not None
-
-    @property
-    def is_worker(self) -> bool:
-        return self._worker is not None
-
-    def serve(self) -> None:
-        """On a rank that only serves: return when all workers have closed, or are gone. On others: nothing."""
-        if self._server is None or self._worker is not None:
-            return
-        server = self._server
-
-        def over() -> bool:
-            server.look()
-            return server.finished
-
-        self._post.wait_until(over, float("inf"))
+        self._meetings = 0
+        super().__init__(world, settings, found)
 
     # What workers do
 
-    def init(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+    def init(self, tensors: Mapping[str, Any]) -> None:
         """Agree on what there is: on all workers the same names, shapes and dtypes, contiguous. The values are those of the
         first worker. ArgumentError: another worker has other tensors."""
         worker = self._working("init")
+        tensors = {name: to_host(w) for name, w in tensors.items()}
         for name, w in tensors.items():
             _check("init", name, w)
             if self.settings.staleness == 0 and self.settings.reduction == "mean" and w.dtype.kind in "biu":
@@ -149,38 +94,41 @@ class ParameterServer:
             if first in living:  # else it may have died before it had sent all
                 return
 
-    def push(self, name: str, gradient: NDArray[Any], priority: int = 0, lr: float | None = None) -> Handle:
+    def push(self, name: str, gradient: Any, priority: int = 0, lr: float | None = None) -> Handle:
         """Send a gradient, of the shape and dtype of ``name``, which must stay as it is until the handle has completed:
         the servers that hold it have it then. ``priority``: lower numbers go first. ``lr``: the learning rate for this
         update, for rules that have one. ValueError: mode "bsp", and it has been pushed in this iteration already."""
-        worker = self._working("push")
+        worker, gradient = self._working("push"), to_host(gradient)
         self._known("push", name, gradient)
-        return Handle(worker, worker.push(name, gradient, priority, lr), None, f"push of {name!r}")
+        return Handle(worker, worker.push(name, gradient, priority, lr), f"push of {name!r}")
 
-    def pull(self, name: str, out: NDArray[Any] | None = None, priority: int = 0) -> Handle:
+    def pull(self, name: str, out: Any = None, priority: int = 0) -> Handle:
         """Get the values into ``out``, or a new array, which ``wait()`` returns. They contain what this worker has pushed,
         and what the mode promises of the others."""
         worker = self._working("pull")
         if name in worker.tensors and out is None:
-            out = np.empty(worker.tensors[name].shape, worker.tensors[name].dtype)
-        self._known("pull", name, out)
-        assert out is not None
-        if not out.flags.writeable:
+            out = np.empty(*worker.tensors[name])
+        there = on_device(out)
+        host = np.empty(out.shape, out.dtype) if there else out
+        self._known("pull", name, host)
+        if not host.flags.writeable:
             raise ValueError(f"pull: the array for {name!r} is read-only")
-        return Handle(worker, worker.pull(name, out, priority), out, f"pull of {name!r}")
+        requests = worker.pull(name, host, priority)
+        return Handle(worker, requests, f"pull of {name!r}", host, out if there else None)
 
     def push_pull(
-        self, name: str, gradient: NDArray[Any], out: NDArray[Any] | None = None, priority: int = 0,
+        self, name: str, gradient: Any, out: Any = None, priority: int = 0,
         lr: float | None = None,
     ) -> Handle:  # fmt: skip
         """A push, and the pull that sees it. ``out`` may be ``gradient``."""
+        gradient = to_host(gradient)
         self._known("push", name, gradient)
-        if self.settings.replicas and out is not None and np.may_share_memory(gradient, out):
+        if self.settings.replicas and isinstance(out, np.ndarray) and np.may_share_memory(gradient, out):
             gradient = gradient.copy()  # the first server's answer may come before the second has taken it
         pushed = self.push(name, gradient, priority, lr)
         pulled = self.pull(name, out, priority)
-        return Handle(self._working("push_pull"), pushed._requests + pulled._requests, pulled._result,
-                      f"push_pull of {name!r}")  # fmt: skip
+        requests = pushed._requests + pulled._requests
+        return Handle(pulled._worker, requests, f"push_pull of {name!r}", pulled._result, pulled._out)
 
     def clock(self) -> None:
         """This worker's iteration is over: nothing more will be pushed for it. Does not wait."""
@@ -192,7 +140,7 @@ class ParameterServer:
         return self._working("iteration").iteration
 
     def barrier(self) -> list[int]:
-        """Return once every living worker has called it: their ranks."""
+        """Return once every living worker has called it: their ranks. Pushes are not waited for; their handles can be."""
         return self.sum(np.empty(0))[1]
 
     def sum(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], list[int]]:
@@ -236,8 +184,6 @@ class ParameterServer:
         ]  # fmt: skip
         worker.finish(requests, "load_state_dict")
 
-    # The end
-
     def stats(self) -> dict[str, Any]:
         """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what
         they would be uncompressed. Of a server ``waits``: by rank, seconds that pulls of others have waited for it."""
@@ -247,60 +193,6 @@ class ParameterServer:
         if self._server is not None:
             found["waits"] = dict(self._server.patience.waits)
         return found
-
-    def close(self) -> None:
-        """This worker is done, and its handles are complete. A server goes on until all workers are done. Collective over
-        the living ranks, but for what they have to do until then."""
-        if self._closed:
-            return
-        try:
-            if self._worker is not None:
-                self._worker.close()
-            self.serve()
-            if self._server is not None:
-                server = self._server
-                self._post.wait_until(lambda: server.finished, float("inf"))
-            self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
-        finally:
-            self._leave()
-
-    def __enter__(self) -> ParameterServer:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self.close()
-        else:  # the others will find this rank gone
-            self._leave()
-
-    def _leave(self) -> None:
-        self._closed = True
-        self._post.close()
-
-    # Behind it
-
-    def _deliver(self, letter: Letter) -> None:
-        if letter.kind in ANSWERS:
-            assert self._worker is not None
-            self._worker.answer(letter)
-        else:
-            assert self._server is not None
-            self._server.handle(letter)
-
-    def _lost(self, rank: int) -> None:
-        if self._server is not None and rank in self._server.clocks.workers:
-            self._server.drop(rank)
-            if self._first_of(self.servers):
-                left = len(self._server.clocks.workers)
-                log.warning("rank %d is gone; training goes on with %d workers", rank, left)
-        if self._worker is not None and rank in self._worker.servers:
-            if self.settings.replicas and not self._worker.closing and self._first_of(self.workers):
-                log.warning("server rank %d is gone; the next that has its values takes over", rank)
-            self._worker.lost(rank)
-
-    def _first_of(self, ranks: Sequence[int]) -> bool:
-        """Is this the one of them that speaks for all?"""
-        return self.world.rank == next(rank for rank in ranks if rank not in self._post.gone)
 
     def _working(self, what: str) -> Worker:
         if self._worker is None:
@@ -333,24 +225,3 @@ def _bytes(request: Request) -> NDArray[np.uint8]:
     if request.answer is None:
         raise RankLost("state_dict: no answer")
     return request.answer
-
-
-def _end_job(error: BaseException) -> None:
-    """What an exception that nobody catches does: the hook was set when the ranks were brought together."""
-    sys.excepthook(type(error), error, error.__traceback__)
-
-
-def _agree(world: Communicator, settings: Settings) -> None:
-    """ArgumentError on every rank if not all have the same."""
-    mine = np.frombuffer(json.dumps(asdict(settings)).encode(), np.uint8)
-    lengths = world.allgather(np.array([mine.size]))
-    together = world.allgather(mine, counts=[int(n) for n in lengths]).tobytes()
-    ends = np.cumsum(lengths)
-    told = [json.loads(together[end - n : end]) for n, end in zip(lengths, ends)]
-    for rank, other in enumerate(told):
-        for name, value in other.items():
-            if value != told[0][name]:
-                raise ArgumentError(
-                    f"ParameterServer: the ranks disagree on {name}: rank 0 has {told[0][name]!r}, rank {rank} has "
-                    f"{value!r}. Pass the same options on every rank."
-                )

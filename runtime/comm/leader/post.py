@@ -197,7 +197,7 @@ class Post:
                     self.transport.pause(turn)
 
     def serve_in_thread(
-        self, name: str, turn: Callable[[], None], fail: Callable[[BaseException], None] | None
+        self, name: str, turn: Callable[[], None], fail: Callable[[BaseException], None]
     ) -> None:
         """From now on a thread moves everything, and calls ``turn`` now and then, until ``close``, or until this rank has
         ended without it. It does not keep the process alive; an exception in it goes to ``fail``, and to whoever waits."""
@@ -214,8 +214,7 @@ class Post:
                 self.failed = error
                 with self.lock:
                     self._moved.notify_all()
-                if fail is not None:
-                    fail(error)
+                fail(error)
 
         self._thread = threading.Thread(target=run, name=name, daemon=True)
         self._thread.start()

@@ -67,8 +67,8 @@ class Stored:
         return max(told, self._applied[worker]) if self.staleness == 0 else told
 
     def awaits(self, worker: int) -> bool:
-        """Does it matter here that this worker has ended an iteration? Not if all its pushes say so."""
-        return self.staleness > 0 or self._applied[worker] < self.clocks.told[worker]
+        """Does it matter here that this worker has ended an iteration? Not if its pushes have said so, or nobody waits."""
+        return bool(self.pulls) if self.staleness > 0 else self._applied[worker] < self.clocks.told[worker]
 
     def may_take(self, letter: Letter) -> bool:
         """Is it time for the payload of this push? One of a later iteration stays with its worker until then."""

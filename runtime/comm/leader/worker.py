@@ -52,20 +52,25 @@ class Handle:
     """A push or pull under way."""
 
     def __init__(
-        self, worker: Worker, requests: list[Request], result: NDArray[Any] | None, what: str
-    ) -> None:
-        self._worker, self._requests, self._result, self._what = worker, requests, result, what
+        self, worker: Worker, requests: list[Request], what: str, result: NDArray[Any] | None = None, out: Any = None
+    ) -> None:  # fmt: skip
+        """``out``: an array on a GPU, that ``result`` shall be copied into."""
+        self._worker, self._requests, self._what = worker, requests, what
+        self._result, self._out = result, out
 
     def test(self) -> bool:
         """Has it completed? Never blocks; keeps all that is under way moving."""
         self._worker.post.progress()
         return all(request.done for request in self._requests)
 
-    def wait(self, timeout: float | None = None) -> NDArray[Any] | None:
+    def wait(self, timeout: float | None = None) -> Any:
         """Block until it has completed; a pull's array. CollectiveTimeout after ``timeout`` seconds (default: the
         communicator's), which says who is waited for; RankLost: all servers that had it are gone."""
         self._worker.finish(self._requests, self._what, timeout)
-        return self._result
+        if self._out is None:
+            return self._result
+        self._out.set(self._result)
+        return self._out
 
 
 class Worker:

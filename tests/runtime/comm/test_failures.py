@@ -1,5 +1,6 @@
 """Whatever goes wrong on one rank: the same clear error on every rank, in bounded time."""
 
+import threading
 import time
 
 import numpy as np
@@ -296,3 +297,24 @@ def test_one_rank_raises_plainly():
 def test_spawn_refuses_no_ranks():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         spawn(0, print)
+
+
+def test_what_is_under_way_is_given_up_where_a_later_call_hears_of_the_fault():
+    """Or the rank would wait for it at its end, and raise something else."""
+    started = threading.Barrier(N)
+
+    def main(world):
+        if world.rank == ODD:
+            started.wait(20)
+            with pytest.raises(ArgumentError, match="rank 1: allreduce: ValueError: no"):
+                world.refuse("allreduce", "no")
+            return
+        world.allreduce(np.zeros(5), async_op=True)
+        started.wait(20)
+        while not world._agreement.reports:
+            world._agreement.listen()
+            time.sleep(0.001)
+        with pytest.raises(ArgumentError, match="rank 1: allreduce: ValueError: no"):
+            world.allreduce(np.zeros(5), async_op=True)
+
+    spawn(N, main, timeout=20)

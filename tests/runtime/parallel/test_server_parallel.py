@@ -111,6 +111,7 @@ def test_asynchronous_updates_by_plain_sgd_add_up(mode: dict[str, Any]) -> None:
             parallel.zero_grad()
             parallel.backward(parallel(Tensor(np.full((1, 3), float(2**step * 10**world.rank)))).sum())
             parallel.step()
+        parallel.wait()  # what has been pulled contains what has been pushed
         server.barrier()
         parallel.pull()
         parallel.close()

@@ -101,3 +101,18 @@ def test_a_worker_that_is_lost_is_not_waited_for(caplog: pytest.LogCaptureFixtur
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainConfig(**options)
+
+
+@pytest.mark.parametrize("compression", ["int8", "sign", "topk:0.05", "powersgd:2"])
+def test_compressed_pushes_learn_as_well(compression: str) -> None:
+    """LeNet-5 in a third of its bytes and less comes within two points of the accuracy without compression (98 %)."""
+    config = TrainConfig(epochs=5, sync="ps", colocated=True, compression=compression)
+    data = load(config)
+
+    def rank_main(world: Any) -> Any:
+        model = build(config.model, np.random.default_rng(0), np.float32, data.description)
+        return run(config, model, world, data)
+
+    for result in spawn(2, rank_main, timeout=60):
+        assert result.accuracy > 0.98 - 0.02
+        assert result.metrics.wire.sent < result.metrics.wire.uncompressed / 3

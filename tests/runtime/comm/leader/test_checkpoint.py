@@ -20,6 +20,8 @@ class Counting(Rule):
 
 
 class CountingSlot(Slot):
+    in_place = True
+
     def __init__(self, w):
         self.w, self.count = w, np.zeros(w.shape[:1], np.int64)
 
