@@ -73,7 +73,7 @@ def show_configuration(config: TrainConfig, world: Communicator, console: Consol
     for name, value in rows.items():
         if value is not None:
             shown = "-".join(map(str, value)) if isinstance(value, tuple) else value
-            console.print(f"{name.replace('_', ' '):<{width}}  {shown}", markup=False)
+            console.print(f"{name.replace('_', ' '):<{width}}  {shown}", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -118,11 +118,12 @@ def report(result: Result, config: TrainConfig, task: Task, console: Console) ->
     if metrics.wire is not None:
         sent, uncompressed, ratio = metrics.wire.sent, metrics.wire.uncompressed, metrics.wire.ratio
         console.print(
-            f"sent by one rank for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}"
+            f"sent by one rank for gradients: {sent:,} bytes, {ratio:.1f} times fewer than {uncompressed:,}",
+            soft_wrap=True,
         )
     console.print(task.say(scores))
     if config.save is not None:
-        console.print(f"saved as {config.save}", markup=False)
+        console.print(f"saved as {config.save}", markup=False, soft_wrap=True)
     if config.require_accuracy and not scores["accuracy"] >= config.require_accuracy:
         console.print(f"below the required {100 * config.require_accuracy:g} %")
         return 1

@@ -98,7 +98,7 @@ def test_a_launcher_that_claims_more_ranks_than_mpi_knows():
 
 def test_more_ranks_without_mpi_says_what_to_install():
     hide = (
-        "import sys, ringleader.launch as l; l.find_spec = lambda name: None; "
+        "import sys, ringleader.runtime.comm.mpirun as m; m.find_spec = lambda name: None; "
         "from ringleader.cli import main; sys.exit(main())"
     )
     done = ringleader(*FAST, "-n", "2", command=("-c", hide))

@@ -99,15 +99,16 @@ def test_a_rule_that_needs_whole_tensors_gets_them() -> None:
 
 @pytest.mark.parametrize("mode", [{"mode": "asp"}, {"mode": "ssp", "staleness": 1}], ids=str)
 def test_asynchronous_updates_by_plain_sgd_add_up(mode: dict[str, Any]) -> None:
-    """With a learning rate of 2 ** -20 and one step the order hardly matters: all gradients are in."""
+    """The loss is linear, so no gradient depends on the weights, and the order does not matter: all gradients are in."""
 
     def one(world: Communicator) -> Any:
         server = ParameterServer(world, rule=OptimizerRule(SGD, lr=0.5), reduction="sum", **mode)
         if server.is_server:
             return server.close()
         layer = Linear(3, 2, generator=np.random.default_rng(0), dtype=np.float64)
-        parallel, start = ServerParallel(layer, server), layer.state_dict()
-        for step in range(3):  # the loss is linear, so its gradient does not depend on the weights
+        start = layer.state_dict()  # before others can have pushed
+        parallel = ServerParallel(layer, server)
+        for step in range(3):
             parallel.zero_grad()
             parallel.backward(parallel(Tensor(np.full((1, 3), float(2**step * 10**world.rank)))).sum())
             parallel.step()
