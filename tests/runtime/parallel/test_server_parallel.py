@@ -20,7 +20,7 @@ from ringleader.runtime.autograd import (
     Tensor,
     cross_entropy,
 )
-from ringleader.runtime.comm import Communicator, spawn
+from ringleader.runtime.comm import Communicator, init, spawn
 from ringleader.runtime.comm.compression import make_compressor
 from ringleader.runtime.comm.leader import ParameterServer
 from ringleader.runtime.parallel import DataParallel, OptimizerRule, ServerParallel
@@ -126,8 +126,6 @@ def test_asynchronous_updates_by_plain_sgd_add_up(mode: dict[str, Any]) -> None:
 
 def alone(model: Module, **options: Any) -> tuple[ServerParallel, ParameterServer]:
     """A world of one, that is worker and server."""
-    from ringleader.runtime.comm import init
-
     server = ParameterServer(
         init(single=True), rule=OptimizerRule(SGD, lr=1.0), reduction="sum", colocated=True
     )
@@ -280,8 +278,9 @@ def test_optimizer_state_is_saved_and_restored() -> None:
 
 
 def test_it_needs_parameters() -> None:
-    with pytest.raises(ValueError, match="Tanh has no parameters"):
-        alone(Tanh())
+    with ParameterServer(init(single=True), colocated=True) as server:
+        with pytest.raises(ValueError, match="Tanh has no parameters"):
+            ServerParallel(Tanh(), server)
 
 
 class Pushed(NamedTuple):

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def letter(sender, token):
 
 def test_who_came_last_is_charged_with_the_others_waits(monkeypatch, heard):
     now = 100.0
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now)
+    monkeypatch.setattr(patience, "time", SimpleNamespace(monotonic=lambda: now))
     watch = patience.Patience()
     first, second, third = letter(0, 1), letter(2, 1), letter(1, 1)
     for pull in (first, second):
