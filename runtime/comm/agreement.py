@@ -15,7 +15,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import NoReturn
 
-from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
+from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost, named
 from ringleader.runtime.comm.transport import ANY, Request, Transport
 
 HISTORY = 256  # signatures kept, for ranks that are still in a call which this one has left
@@ -187,23 +187,19 @@ class Agreement:
             groups[f"{report.signature}: {report.error}" if report.error else report.signature].append(rank)
         missing = [r for r in range(size) if r not in heard or not heard[r].called]
         silent = [r for r in missing if r not in heard]
-        lines = [f"  {_ranks(ranks)}: {text}" for text, ranks in groups.items()]
+        lines = [f"  {named(ranks)}: {text}" for text, ranks in groups.items()]
         if any(r.error for r in heard.values()):
             return ArgumentError("\n".join([f"{head}: an argument is not usable.", *lines]))
         if missing:
             dead = [r for r in silent if r in self.transport.dead()]
-            lines += [f"  {_ranks(dead)}: ended without a word (killed, or crashed)"] if dead else []
+            lines += [f"  {named(dead)}: ended without a word (killed, or crashed)"] if dead else []
             silent = [r for r in silent if r not in dead]
-            lines += [f"  {_ranks(silent)}: did not answer"] if silent else []
+            lines += [f"  {named(silent)}: did not answer"] if silent else []
             kind = RankLost if set(missing) <= self.transport.gone() else CollectiveTimeout
             within = f" within {self.timeout:g} s" if kind is CollectiveTimeout else ""
             advice = "Every rank must make the same calls in the same order; see what the missing ranks did."
-            return kind("\n".join([f"{head}: {_ranks(missing)} did not call{within}.", *lines, advice]))
+            return kind("\n".join([f"{head}: {named(missing)} did not call{within}.", *lines, advice]))
         if len(groups) == 1:
             return CollectiveTimeout("\n".join([f"{head}: all are in it, but it does not end.", *lines]))
         advice = "Pass the same shape, dtype, op, root and algorithm on every rank, in the same order."
         return ArgumentError("\n".join([f"{head}: the ranks disagree.", *lines, advice]))
-
-
-def _ranks(ranks: list[int]) -> str:
-    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"

@@ -15,3 +15,8 @@ class CollectiveTimeout(CollectiveError, TimeoutError):
 
 class RankLost(CollectiveError):
     """A rank has finished or failed while others wait for it."""
+
+
+def named(ranks: list[int]) -> str:
+    """For messages."""
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"

@@ -113,7 +113,8 @@ class Served:
     """Workers push gradients, servers make the updates. The loss shown is that of this worker's part of the batch.
 
     ``config.clip``: each worker scales down its own gradients, to that norm over the number of workers, so that their sum
-    is no larger than it. A worker that is lost leaves its part of each batch undone.
+    is no larger than it. What a lost worker had of a batch is left undone until the others have
+    noticed; from then on they share it out among themselves.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ringleader.runtime.comm.errors import named
 from ringleader.runtime.comm.leader.post import Letter
 from ringleader.runtime.comm.leader.store import Clocks
 
@@ -48,7 +49,3 @@ def _difference(one: int, mine: NDArray[Any], other: int, theirs: NDArray[Any]) 
         f"rank {one} brings {mine.size} numbers, rank {other} brings {theirs.size} (a barrier brings none). All workers "
         "must call the same, with the same shape."
     )
-
-
-def named(ranks: list[int]) -> str:
-    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))}"

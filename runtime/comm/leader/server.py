@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ringleader.runtime.comm.errors import named
 from ringleader.runtime.comm.leader.kinds import Kind
-from ringleader.runtime.comm.leader.meeting import Meetings, named
+from ringleader.runtime.comm.leader.meeting import Meetings
 from ringleader.runtime.comm.leader.patience import Patience
 from ringleader.runtime.comm.leader.placement import Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post

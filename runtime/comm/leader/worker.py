@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.compression import ErrorFeedback
-from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost
+from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost, named
 from ringleader.runtime.comm.leader.kinds import Kind
-from ringleader.runtime.comm.leader.meeting import named
 from ringleader.runtime.comm.leader.placement import Part, Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.settings import Settings
