@@ -15,13 +15,16 @@ from ringleader.bench.verdicts import LIMIT
 
 THROUGHPUT = """Each worker pushes a tensor of S bytes (float32) and pulls the sum of all workers': mode BSP, rule "assign". So W
 workers push W S bytes and pull W S, and *rate* is 2 W S over the time of an iteration, Python included, on the slowest
-worker: push, pull, clock, with nothing else under way. *share* is that rate over the rate at which as many processes as the
-job has ranks copy private arrays of S bytes, all at once (bytes copied a second, of all together), measured beside it in each
-repeat. (A byte that is copied is read and written, so a share of 100 % is as much traffic as the copies have. AllReduce's
-*of limit* above counts one read and one write of S a rank, half of it: by that measure shares would be half as large.) In
-turn in each repeat: the parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies. *ring* and
-*auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays are from `world.empty`. A cell
-has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones threads of workers."""
+worker: push_pull, clock, with nothing else under way. *share* is that rate over the speed of memory: the rate at which as many
+processes as the job has ranks copy private arrays of 64 MiB, which no cache holds, all at once (bytes copied a second, of
+all together), measured beside it in each repeat. *in caches* is the share of the rate of copies of arrays of S bytes
+instead: small ones stay in the caches of the core that copies them, so they are copied faster than anything can pass from one
+process to another. (A byte that is copied is read and written, so a share of 100 % is as much traffic as the copies have.
+AllReduce's *of limit* above counts one read and one write of S a rank, half of it: by that measure shares would be half as
+large.) In turn in each repeat: the parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies.
+*ring* and *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays that are exchanged are
+from `world.empty`. A cell has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones
+threads of workers."""
 STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH}
 images a worker and step, each worker from its own part of the images. A gradient is divided by the images of all workers,
 so as many gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one
@@ -76,10 +79,10 @@ def throughput_section(rows: Sequence[throughput.Row], about: Mapping[str, Any])
             f"The goal is a share of {LIMIT:.0%} from 1 MiB on. {_met(verdicts)}",
             table(["workers", "servers", "least share from 1 MiB on", "at", ""],
                   [[*str(v.roles).split(" | "), f"{v.share:.0%}", size_text(v.nbytes), v.word] for v in verdicts], 2),
-            "Rate, and in brackets the share:", _by_size(rows, sizes, _rate),
+            "Rate, and in brackets the share, and that in caches:", _by_size(rows, sizes, _rate),
             "Time of an iteration, and in brackets ring and auto:", _by_size(rows, sizes, _beside),
-            "What the copies reach, of all ranks together:",
-            _by_size(rows, sizes, lambda row: f"{median(row.copied) / 1e9:.1f} GB/s"),
+            "What copies of S bytes reach, of all ranks together, and in brackets the speed of memory:",
+            _by_size(rows, sizes, lambda row: f"{median(row.copied) / 1e9:.1f} GB/s ({median(row.memory) / 1e9:.1f})"),
             f"Wrong elements in all of these measurements: {wrong}.",
         ]
     )  # fmt: skip
@@ -102,7 +105,7 @@ def _by_size(rows: Sequence[throughput.Row], sizes: Sequence[int], cell: Any) ->
 
 
 def _rate(row: throughput.Row) -> str:
-    return f"{median(row.rates) / 1e9:.2f} GB/s ({median(row.shares):.0%})"
+    return f"{median(row.rates) / 1e9:.2f} GB/s ({median(row.shares):.0%}, {median(row.cached):.0%})"
 
 
 def _beside(row: throughput.Row) -> str:

@@ -1,7 +1,8 @@
 """Push and pull of one tensor, beside AllReduce of as many bytes and beside copies of memory.
 
-In an iteration each worker pushes S bytes and pulls S, so W workers move 2 W S bytes. What that is held to is the rate at
-which as many processes as the job has ranks copy arrays of S bytes, all at once: bytes copied a second.
+In an iteration each worker pushes S bytes and pulls S, so W workers move 2 W S bytes. What that is held to is the speed of
+memory: the rate at which as many processes as the job has ranks copy arrays that no cache holds, all at once, in bytes
+copied a second. Arrays of S bytes are copied too: small ones faster than memory, since they never leave a core's caches.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ringleader.bench.verdicts import LARGE, LIMIT, REPEATS
 
 SIZES = (64 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20)
 ALGORITHMS = ("ring", "auto")
+MEMORY = 64 << 20  # bytes of an array that no cache holds, and of its copy as well
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ def every(workers: Sequence[int], servers: Sequence[int]) -> list[Roles]:
 @dataclass(frozen=True)
 class Row:
     """Roles at one size. Of each repeat: seconds of an iteration, and of an AllReduce of S bytes by each of ALGORITHMS on
-    the workers; bytes a second that the copies copied, all together. ``wrong``: elements."""
+    the workers; bytes a second that all ranks together copied: ``memory``, from arrays that no cache holds, ``copied``, from
+    arrays of S bytes. ``wrong``: elements."""
 
     roles: Roles
     nbytes: int
     seconds: Sequence[float]
     allreduce: dict[str, Sequence[float]]
+    memory: Sequence[float]
     copied: Sequence[float]
     wrong: int
 
@@ -59,7 +63,12 @@ class Row:
 
     @property
     def shares(self) -> list[float]:
-        """Of the rate of the copies, in the same repeat."""
+        """Of the speed of memory, in the same repeat."""
+        return [rate / memory for rate, memory in zip(self.rates, self.memory, strict=True)]
+
+    @property
+    def cached(self) -> list[float]:
+        """Shares of the rate of copies of S bytes."""
         return [rate / copied for rate, copied in zip(self.rates, self.copied, strict=True)]
 
     def ratio(self, algorithm: str) -> float:
@@ -109,9 +118,10 @@ def run(
                            ranks=each.workers, nbytes=nbytes)
                     for algorithm in ALGORITHMS
                 ]  # fmt: skip
-                copies = series(job, do="copy", nbytes=nbytes)
-                measure([leader, *rings, copies], repeats, budget)
+                memory, copies = (series(job, do="copy", nbytes=size) for size in (MEMORY, nbytes))
+                measure([leader, *rings, memory, copies], repeats, budget)
                 yield Row(
                     each, nbytes, leader.seconds, {a: s.seconds for a, s in zip(ALGORITHMS, rings)},
+                    [each.ranks * MEMORY / seconds for seconds in memory.seconds],
                     [each.ranks * nbytes / seconds for seconds in copies.seconds], leader.wrong,
                 )  # fmt: skip

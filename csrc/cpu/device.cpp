@@ -1,12 +1,14 @@
 #include "device.h"
+#include "wait.h"
 
 #include <algorithm>
 
 namespace ringleader {
 
 Device::Device(Arena& arena, int index, int size) : arena_(arena), index_(index), size_(size), peers_(size) {
-    rings_ = arena.allocate(static_cast<size_t>(size) * sizeof(Ring));
-    std::memset(arena.at(rings_), 0, static_cast<size_t>(size) * sizeof(Ring));
+    const size_t bytes = static_cast<size_t>(size) * sizeof(Ring) + sizeof(Bell);
+    rings_ = arena.allocate(bytes);
+    std::memset(arena.at(rings_), 0, bytes);
     spares_ = arena.allocate(kSpares * kSpare);
     pieces_ = arena.allocate(kPieces * kPiece);
     for (size_t i = kSpares; i-- > 0;) free_spares_.push_back(spares_ + i * kSpare);
@@ -18,6 +20,7 @@ void Device::connect(std::vector<Neighbour*> neighbours, const std::vector<size_
     for (int p = 0; p < size_; ++p) {
         peers_[p].out = reinterpret_cast<Ring*>(arena_.at(ring_to(p)));
         peers_[p].in = reinterpret_cast<Ring*>(neighbours_[p]->at(rings_to_me[p]));
+        peers_[p].bell = reinterpret_cast<Bell*>(peers_[p].in + (size_ - index_));  // behind all of its rings
     }
 }
 
@@ -51,7 +54,10 @@ bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t c
         if (spans[i].bytes) std::memcpy(to, spans[i].at, spans[i].bytes);  // nothing may lie nowhere
         to += spans[i].bytes;
     }
-    slot.turn.store(++peer.sent, std::memory_order_release);
+    // Each looks only after it has shown what it does, so one of them sees the other: this rank that the peer sleeps, or
+    // the peer the message.
+    slot.turn.store(++peer.sent, std::memory_order_seq_cst);
+    if (peer.bell->asleep.load(std::memory_order_seq_cst) && peer.bell->asleep.exchange(0)) wake(peer.bell->asleep);
     return true;
 }
 
@@ -87,6 +93,45 @@ void Device::progress() {
     drain();
 }
 
+bool Device::news() {
+    std::lock_guard lock(mutex_);
+    for (const Peer& peer : peers_)
+        if (peer.in->slots[peer.read % kSlots].turn.load(std::memory_order_seq_cst) == peer.read + 1) return true;
+    return false;
+}
+
+bool Device::await_news(std::chrono::microseconds most, bool sleep) {
+    constexpr int kLooks = 16;  // between two looks at the clock
+    constexpr int kYields = 2;  // before a rank that shares its core sleeps: who has news may run now
+    const int spins = spins_before_yield.load(std::memory_order_relaxed);
+    const auto end = std::chrono::steady_clock::now() + most;
+    for (int turn = 1; !news(); ++turn) {
+        if (turn < spins) {
+            relax();
+        } else if (!sleep || turn < spins + kYields) {
+            sched_yield();
+        } else {
+            return sleep_until(end);
+        }
+        if (turn % kLooks == 0 && std::chrono::steady_clock::now() > end) return news();
+    }
+    return true;
+}
+
+bool Device::sleep_until(std::chrono::steady_clock::time_point end) {
+    {
+        std::lock_guard lock(mutex_);
+        for (const Peer& peer : peers_)
+            if (!peer.waiting.empty()) return sched_yield(), false;  // for room, which nobody announces
+    }
+    std::atomic<uint32_t>& asleep = bell().asleep;
+    asleep.store(1, std::memory_order_seq_cst);
+    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(end - std::chrono::steady_clock::now());
+    if (!news() && left.count() > 0) wait_while(asleep, 1, left);
+    asleep.store(0, std::memory_order_relaxed);
+    return news();
+}
+
 // What comes in
 
 void Device::handle(int peer, const Header& header, const char* payload) {
@@ -97,7 +142,7 @@ void Device::handle(int peer, const Header& header, const char* payload) {
                 posted_.erase(std::find(posted_.begin(), posted_.end(), receive));
                 match(*receive, peer, header, payload);
             } else {
-                size_t bytes = header.kind == Kind::eager ? header.bytes : 0;
+                size_t bytes = header.note + (header.kind == Kind::eager ? header.bytes : 0);
                 unexpected_.push_back({peer, header, {payload, payload + bytes}});
             }
             break;
@@ -153,7 +198,7 @@ void Device::match(Receive& receive, int peer, const Header& header, const char*
         receive.total = header.length;
         if (!silent) post(peer, finished);
     } else if (header.kind == Kind::eager) {
-        if (header.bytes) std::memcpy(receive.inside, payload, header.bytes);
+        if (header.bytes) std::memcpy(receive.inside, payload + header.note, header.bytes);
         take(receive, {receive.inside, header.bytes, 0, silent ? kAny : peer, finished});
     } else if (header.place != Arena::kNowhere) {
         take(receive, {neighbours_[peer]->at(header.place), header.length, 0, peer, finished});
@@ -185,12 +230,16 @@ bool Device::start(Send& send) {
     for (const Span& span : send.spans) send.total += span.bytes;
     send.number = ++numbers_;
     Header header{Kind::announce, send.context, send.key, send.total, send.number, Arena::kNowhere, 0, 0};
-    if (send.total <= kInline) {
+    std::vector<Span> inside;  // the slot
+    header.note = send.note.size();
+    if (header.note) inside.push_back({send.note.data(), header.note});
+    if (header.note + send.total <= kInline) {
         header.kind = Kind::eager;
         header.bytes = send.total;
         header.position = send.synchronous;
         if (send.synchronous) sends_[send.number] = &send;
-        post(send.peer, header, send.spans.data(), send.spans.size());
+        inside.insert(inside.end(), send.spans.begin(), send.spans.end());
+        post(send.peer, header, inside.data(), inside.size());
         return send.done = !send.synchronous;
     }
     size_t there = send.spans.size() == 1 ? arena_.find(send.spans[0].at, send.total) : Arena::kNowhere;
@@ -204,7 +253,7 @@ bool Device::start(Send& send) {
         send.done = !send.synchronous;
     }
     if (!send.done) sends_[send.number] = &send;
-    post(send.peer, header);
+    post(send.peer, header, inside.data(), inside.size());
     return send.done;
 }
 
@@ -289,6 +338,48 @@ bool Device::probe(uint32_t context, int& peer, uint64_t& key, size_t& length) {
         return true;
     }
     return false;
+}
+
+bool Device::hear(uint32_t context, int& peer, std::string& note) {
+    std::lock_guard lock(mutex_);
+    drain();
+    for (auto message = unexpected_.begin(); message != unexpected_.end(); ++message) {
+        const Header& header = message->header;
+        if (message->heard || header.context != context || !header.note) continue;
+        message->heard = true;
+        peer = message->peer;
+        note.assign(message->payload.data(), header.note);
+        if (!header.length) {
+            finish(*message);
+            unexpected_.erase(message);
+        }
+        return true;
+    }
+    return false;
+}
+
+bool Device::pick(uint32_t context, int peer, uint64_t key, Unexpected& message) {
+    std::lock_guard lock(mutex_);
+    for (auto found = unexpected_.begin(); found != unexpected_.end(); ++found) {
+        const Header& header = found->header;
+        if (found->peer != peer || header.context != context || header.key != key) continue;
+        if (header.kind == Kind::announce && header.place == Arena::kNowhere) return false;
+        message = std::move(*found);
+        unexpected_.erase(found);
+        return true;
+    }
+    return false;
+}
+
+void Device::close(const Unexpected& message) {
+    std::lock_guard lock(mutex_);
+    finish(message);
+}
+
+void Device::finish(const Unexpected& message) {
+    const Header& header = message.header;
+    if (header.kind == Kind::eager && !header.position) return;  // its sender does not wait
+    post(message.peer, {Kind::finished, 0, 0, 0, header.request, 0, 0, 0});
 }
 
 void Device::forget(uint32_t first, uint32_t last) {

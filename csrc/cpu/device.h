@@ -6,6 +6,9 @@
 // it, and the sender passes the message piece by piece through blocks that stay in the caches. Only granted
 // messages use those blocks, so a receiver that does not come cannot starve others.
 //
+// A message may carry a note, which its receiver can read before it has anything to say about where the message goes;
+// or takes it at once, out of the sender's memory.
+//
 // Whoever waits for anything moves everything: sends that were granted, and receives that say where their bytes
 // go. Receives of programs, which fold what arrives, are served by their own thread, outside of the lock.
 #pragma once
@@ -13,6 +16,7 @@
 #include "arena.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <memory>
@@ -32,6 +36,11 @@ constexpr size_t kSpares = 64;
 constexpr size_t kPiece = 64 << 10;    // bytes of a block that a longer message passes through
 constexpr size_t kPieces = 16;
 
+// Not 0: this rank sleeps, and whoever sends to it must wake it.
+struct alignas(kLine) Bell {
+    std::atomic<uint32_t> asleep;
+};
+
 struct Span {
     char* at;
     size_t bytes;
@@ -48,6 +57,7 @@ struct Header {
     uint64_t place;     // offset in the sender's arena, or the receiver's request (grant), or a block (released)
     uint64_t position;  // of a piece in its message; for eager: whether the sender waits for `finished`
     uint64_t bytes;     // here, or at `place`
+    uint64_t note = 0;  // bytes of a note, before what lies here
 };
 
 struct Slot {
@@ -66,6 +76,7 @@ struct Send {
     uint32_t context = 0;
     uint64_t key = 0;
     bool synchronous = false;  // complete only when its receive has been matched
+    std::string note;  // at most kInline bytes
     std::vector<Span> spans;
     bool done = false;
 
@@ -102,7 +113,8 @@ struct Receive {
 struct Unexpected {
     int peer;
     Header header;
-    std::vector<char> payload;
+    std::vector<char> payload;  // with the note before it
+    bool heard = false;         // its note
 };
 
 class Device {
@@ -128,8 +140,26 @@ public:
     void cancel(Send& send);
     void cancel(Receive& receive);
     void progress();
+    // Wait until a neighbour has sent anything, at most so long; has one? Moves nothing. What another thread of this
+    // rank moves meanwhile is not seen, so `most` should be short. `sleep`: do not keep a core busy for it; where ranks
+    // share cores none does.
+    bool await_news(std::chrono::microseconds most, bool sleep);
     // The oldest message of this context that nobody has asked for; false if there is none.
     bool probe(uint32_t context, int& peer, uint64_t& key, size_t& length);
+    // The oldest note of this context that has not been heard; false if there is none. A message of 0 bytes is gone then.
+    bool hear(uint32_t context, int& peer, std::string& note);
+    // Hand out a message that came before anybody asked for it: `consume(from, length)`; false if its bytes are not there
+    // to be read in one piece, and must be received.
+    template <class Consume>
+    bool take(uint32_t context, int peer, uint64_t key, Consume&& consume) {
+        Unexpected message;
+        if (!pick(context, peer, key, message)) return false;
+        const Header& header = message.header;
+        const bool here = header.kind == Kind::eager;
+        consume(here ? message.payload.data() + header.note : neighbours_[peer]->at(header.place), header.length);
+        close(message);
+        return true;
+    }
     // Nothing of these contexts [first, last) will be asked for any more.
     void forget(uint32_t first, uint32_t last);
 
@@ -142,6 +172,7 @@ private:
     struct Peer {
         Ring* out = nullptr;
         Ring* in = nullptr;
+        Bell* bell = nullptr;
         uint64_t sent = 0, seen_taken = 0, read = 0;
         std::deque<std::pair<Header, std::vector<char>>> waiting;  // for room in the ring
     };
@@ -149,12 +180,18 @@ private:
     std::vector<Piece> collect(Receive& receive, bool& done);
     bool acknowledge(Receive& receive, const std::vector<Piece>& pieces);
     void drain();
+    bool news();
+    bool sleep_until(std::chrono::steady_clock::time_point end);
+    Bell& bell() { return *reinterpret_cast<Bell*>(arena_.at(ring_to(size_))); }
+    bool pick(uint32_t context, int peer, uint64_t key, Unexpected& message);
+    void close(const Unexpected& message);
     void post(int peer, const Header& header, const Span* spans, size_t count);
     bool place(Peer& peer, const Header& header, const Span* spans, size_t count);
     void handle(int peer, const Header& header, const char* payload);
     void pass_on();
     void take(Receive& receive, const Piece& piece);
     void finish(Receive& receive, const Piece& piece);
+    void finish(const Unexpected& message);
     void match(Receive& receive, int peer, const Header& header, const char* payload);
     Receive* find_receive(int peer, const Header& header);
     bool accepts(const Receive& receive, int peer, const Header& header) const;

@@ -1,5 +1,6 @@
 #include "group.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace ringleader {
@@ -38,6 +39,11 @@ void Group::free() {
     device_.arena().release(area_);
     workspace_ = Arena::kNowhere;
     workspace_bytes_ = 0;
+}
+
+int Group::rank_of(int member) const {
+    const auto found = std::find(members_.begin(), members_.end(), member);
+    return found == members_.end() ? kAny : static_cast<int>(found - members_.begin());
 }
 
 // Who calls what

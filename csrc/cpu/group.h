@@ -109,6 +109,7 @@ public:
     int rank() const { return rank_; }
     int size() const { return size_; }
     const std::vector<int>& members() const { return members_; }
+    int rank_of(int member) const;  // kAny if it is none
 
 private:
     void dispatch(Job& job, Guard& guard);

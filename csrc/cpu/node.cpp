@@ -62,7 +62,8 @@ void Node::connect(const std::vector<Address>& addresses) {
     cpu_set_t cores;
     CPU_ZERO(&cores);
     for (int r = 0; r < device_.size(); ++r) CPU_OR(&cores, &cores, &head(r).cores);
-    spins_before_yield = device_.size() <= CPU_COUNT(&cores) ? 1000 : 5;
+    crowded_ = device_.size() > CPU_COUNT(&cores);
+    spins_before_yield = crowded_ ? 5 : 1000;
 }
 
 Node::Head& Node::head(int index) const {

@@ -22,6 +22,8 @@ public:
     bool left(int index) const;
     bool dead(int index) { return !neighbours_.at(static_cast<size_t>(index))->alive(); }
 
+    bool crowded() const { return crowded_; }  // do ranks share cores?
+
     Arena& arena() { return arena_; }
     Device& device() { return device_; }
 
@@ -38,6 +40,7 @@ private:
     Device device_;
     std::vector<std::unique_ptr<Neighbour>> neighbours_;
     std::vector<uint64_t> heads_;
+    bool crowded_ = false;
 };
 
 }  // namespace ringleader

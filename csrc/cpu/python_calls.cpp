@@ -165,9 +165,7 @@ void bind_calls(py::module_& m) {
             uint64_t key;
             size_t length;
             if (!caller.group.device().probe(caller.group.context(purpose), peer, key, length)) return py::none();
-            const auto& members = caller.group.members();
-            const auto rank = std::find(members.begin(), members.end(), peer) - members.begin();
-            return py::make_tuple(rank, key, length);
+            return py::make_tuple(caller.group.rank_of(peer), key, length);
         })
         .def("call", [](Caller& caller, const std::shared_ptr<const Plan>& plan, uint64_t number, const py::object& input,
                         const py::object& output) {

@@ -9,11 +9,12 @@ namespace {
 class Message {
 public:
     Message(std::shared_ptr<Caller> caller, py::buffer view, bool is_receive, int peer, Group::Purpose purpose,
-            uint64_t key, bool any_key, bool synchronous)
+            uint64_t key, bool any_key, bool synchronous, const std::string& note)
         : caller_(std::move(caller)), info_(view.request(is_receive)), is_receive_(is_receive) {
         auto* at = static_cast<char*>(info_.ptr);
         const auto bytes = static_cast<size_t>(info_.size * info_.itemsize);
         if (!PyBuffer_IsContiguous(info_.view(), 'C')) throw std::invalid_argument("a message needs contiguous memory");
+        if (note.size() > kInline) throw std::invalid_argument("a note is too long");
         const Group& group = caller_->group;
         const int there = peer == kAny && is_receive ? kAny : group.members().at(static_cast<size_t>(peer));
         if (is_receive) {
@@ -29,8 +30,9 @@ public:
             send_.context = group.context(purpose);
             send_.key = key;
             send_.synchronous = synchronous;
+            send_.note = note;
             send_.spans = {{at, bytes}};
-            device().start(send_);
+            done_ = device().start(send_);
         }
     }
     ~Message() { cancel(); }
@@ -46,6 +48,7 @@ public:
                                      std::to_string(info_.size * info_.itemsize));
         return done_;
     }
+    bool done() const { return done_; }
     void cancel() {
         if (done_) return;
         done_ = true;
@@ -54,10 +57,7 @@ public:
     // Rank that it is from or for; kAny until a receive from anyone has matched.
     int peer() const {
         const int there = is_receive_ ? receive_.peer : send_.peer;
-        const auto& members = caller_->group.members();
-        for (size_t r = 0; r < members.size(); ++r)
-            if (members[r] == there) return static_cast<int>(r);
-        return kAny;
+        return caller_->group.rank_of(there);
     }
     uint64_t key() const { return is_receive_ ? receive_.key : send_.key; }
 
@@ -92,6 +92,40 @@ py::array empty(std::shared_ptr<Node> node, const std::vector<py::ssize_t>& shap
     return py::array(dtype, shape, {}, node->arena().at(offset), owner);
 }
 
+// The next note from anyone, with the rank that it is from, or None.
+py::object hear(Caller& caller) {
+    int peer;
+    std::string note;
+    if (!caller.group.device().hear(caller.group.context(Group::direct_messages), peer, note)) return py::none();
+    return py::make_tuple(caller.group.rank_of(peer), py::bytes(note));
+}
+
+// The bytes of a message with a note, now, into `array`, or folded into it; false if they must be received.
+bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::string& fold) {
+    if (!(array.flags() & py::array::c_style)) throw std::invalid_argument("a message needs contiguous memory");
+    auto* to = static_cast<char*>(array.mutable_data());
+    const auto bytes = static_cast<size_t>(array.nbytes());
+    Folder folder = nullptr;
+    if (!fold.empty()) {
+        const auto type = py::cast<std::string>(py::object(array.dtype().attr("name")));
+        folder = find_folder(fold_named(fold), type_named(type));
+        if (!folder) throw std::invalid_argument(fold + " of " + type);
+    }
+    const auto count = static_cast<size_t>(array.size());
+    const Group& group = caller.group;
+    const int there = group.members().at(static_cast<size_t>(peer));
+    py::gil_scoped_release unlocked;
+    return caller.group.device().take(group.context(Group::direct_messages), there, key,
+                                      [&](const char* from, size_t length) {
+        if (length != bytes) throw std::runtime_error("a message of another length than its note says");
+        if (folder) {
+            folder(to, to, from, count);
+        } else if (bytes) {
+            std::memcpy(to, from, bytes);
+        }
+    });
+}
+
 using Told = std::tuple<int64_t, int64_t, uint64_t, uint64_t, uint64_t>;
 
 }  // namespace
@@ -116,11 +150,20 @@ void bind_messages(py::module_& m) {
         .def("left", &Node::left)
         .def("dead", &Node::dead)
         .def("progress", [](Node& node) { node.device().progress(); }, py::call_guard<py::gil_scoped_release>())
+        .def("await_news",
+             [](Node& node, int64_t microseconds, bool sleep) {
+                 return node.device().await_news(std::chrono::microseconds(microseconds), sleep || node.crowded());
+             },
+             py::arg("microseconds"), py::arg("sleep"), py::call_guard<py::gil_scoped_release>())
         .def("empty", &empty, py::arg("shape"), py::arg("dtype"));
+    m.def("hear", &hear, py::arg("caller"));
+    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("fold") = "");
     py::class_<Message>(m, "Message")
-        .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool>(),
+        .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool,
+                      const std::string&>(),
              py::arg("caller"), py::arg("view"), py::arg("is_receive"), py::arg("peer"), py::arg("purpose"),
-             py::arg("key"), py::arg("any_key") = false, py::arg("synchronous") = false)
+             py::arg("key"), py::arg("any_key") = false, py::arg("synchronous") = false, py::arg("note") = py::bytes())
+        .def_property_readonly("done", &Message::done)
         .def("test", &Message::test)
         .def("cancel", &Message::cancel)
         .def_property_readonly("peer", &Message::peer)

@@ -4,8 +4,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <climits>
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -32,6 +36,15 @@ inline void relax() {
     asm volatile("yield");
 #endif
 }
+
+// Sleep while `word`, in memory that processes share, has this value, for at most so long, or until `wake`.
+inline void wait_while(std::atomic<uint32_t>& word, uint32_t value, std::chrono::nanoseconds most) {
+    constexpr auto kSecond = std::chrono::nanoseconds(std::chrono::seconds(1));
+    const timespec time{most / kSecond, (most % kSecond).count()};
+    syscall(SYS_futex, &word, FUTEX_WAIT, value, &time, nullptr, 0);
+}
+
+inline void wake(std::atomic<uint32_t>& word) { syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
 
 // Spins before a waiting rank yields its core: few where ranks share cores, since who is waited for may need
 // this very core. Set once, when the ranks of the node have met.

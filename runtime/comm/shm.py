@@ -18,11 +18,14 @@ from ringleader.collectives.tuning import Choice
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm import engine, ulfm
 from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
-from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Request
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Mail, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
 # Bytes from which an AllReduce across nodes folds inside of each node first.
 HIERARCHICAL = 64 << 10
+WAIT, LONGEST_WAIT = 100, 1000  # microseconds of a wait for messages: the first, and after several others
+PATIENT = 20  # such waits before a rank sleeps although nobody needs its core
+NOTHING = np.empty(0, np.uint8)
 ADDRESSES = 1 << 46  # bytes of address space for the arenas of all ranks of a node
 
 
@@ -117,6 +120,50 @@ class _Request(Request):
         return number >= 0 and bool(self.transport.caller.conflict(number))
 
 
+class _Sending(Request):
+    """A payload that its receiver has not taken."""
+
+    is_recv = False
+
+    def __init__(self, message: _engine.Message, peer: int, tag: int) -> None:
+        self.message, self.peer, self.tag = message, peer, tag
+
+    def test(self) -> bool:
+        return self.message.test()
+
+    def cancel(self) -> None:
+        self.message.cancel()
+
+
+class _Mail(Mail):
+    """Through memory: the note travels with what tells where the payload lies."""
+
+    readable = True
+
+    def __init__(self, transport: ShmTransport) -> None:
+        self.transport, self.caller = transport, transport.caller
+
+    def send(self, peer: int, note: bytes, payload: Bytes | None, tag: int) -> list[Request]:
+        message = _engine.Message(
+            self.caller, NOTHING if payload is None else payload, False, peer, _engine.Purpose.direct, tag, note=note
+        )  # fmt: skip
+        return [] if message.done else [_Sending(message, peer, tag)]
+
+    def hear(self) -> tuple[int, bytes] | None:
+        return _engine.hear(self.caller)
+
+    def take(self, peer: int, tag: int, view: Bytes) -> Request | None:
+        return None if self.take_now(peer, tag, view, add=False) else super().take(peer, tag, view)
+
+    def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
+        if add and array.dtype.name not in _engine.TYPES:
+            return False
+        return _engine.take(self.caller, peer, tag, array, "sum" if add else "")
+
+    def close(self) -> None:
+        pass
+
+
 class ShmTransport(MpiTransport):
     """``ranks``: of this communicator that run on this node. If these are all, the engine runs whole calls."""
 
@@ -161,6 +208,15 @@ class ShmTransport(MpiTransport):
         if not self.whole:
             ulfm.ask(self.data, self.data.Iprobe, MPI.ANY_SOURCE, MPI.ANY_TAG)
         super().pause(turn)
+
+    def mail(self, nbytes: int) -> Mail:
+        return _Mail(self) if self.whole else super().mail(nbytes)
+
+    def await_message(self, turn: int) -> None:
+        if not self.whole:
+            return self.pause(turn)
+        self.home.node.await_news(min(WAIT * turn, LONGEST_WAIT), turn > PATIENT)
+        return None
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
         array: NDArray[Any] = self.home.node.empty(list(shape), np.dtype(dtype))

@@ -100,6 +100,52 @@ class Pieces(Request):
         return bool(self.pieces) and self.pieces[0].conflict()
 
 
+class Mail:
+    """Notes of ``nbytes`` bytes from anyone, each with or without a payload, which stays with its sender until it is taken.
+    One for a transport, which is then used for nothing else. Here: a message for the note, one for the payload.
+
+    ``readable``: payloads in memory from ``Transport.empty`` can be read where they lie, by ``take_now``."""
+
+    readable = False
+
+    def __init__(self, transport: Transport, nbytes: int) -> None:
+        self.transport = transport
+        self._note: Bytes = np.empty(nbytes, np.uint8)
+        self._listening: Request | None = self._listen()
+
+    def _listen(self) -> Request:
+        return self.transport.irecv(self._note, ANY, point_to_point(0), whole=True)
+
+    def send(self, peer: int, note: bytes, payload: Bytes | None, tag: int) -> list[Request]:
+        """What is under way of it, the payload last. ``tag``: from 1 on, another for each payload that is."""
+        requests = [self.transport.isend(np.frombuffer(note, np.uint8), peer, point_to_point(0), whole=True)]
+        if payload is not None:
+            requests.append(self.transport.isend(payload, peer, point_to_point(tag)))
+        return requests
+
+    def hear(self) -> tuple[int, bytes] | None:
+        """The next note, and whose it is; None if there is none yet."""
+        if self._listening is None or not self._listening.test():
+            return None
+        peer, note = self._listening.peer, self._note.tobytes()
+        self._listening = self._listen()
+        return peer, note
+
+    def take(self, peer: int, tag: int, view: Bytes) -> Request | None:
+        """Start to take a payload into ``view``; None: it is there."""
+        return self.transport.irecv(view, peer, point_to_point(tag))
+
+    def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
+        """Copy a payload into ``array``, or add it to that, out of its sender's memory; False: it is not to be read there."""
+        return False
+
+    def close(self) -> None:
+        """Nothing more is heard."""
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+
+
 class Transport(ABC):
     """Messages between the ``size`` ranks of one communicator.
 
@@ -146,6 +192,13 @@ class Transport(ABC):
     @abstractmethod
     def pause(self, turn: int) -> None:
         """Wait a little, in the ``turn``-th turn of a waiting loop: spin, then yield, then sleep."""
+
+    def mail(self, nbytes: int) -> Mail:
+        return Mail(self, nbytes)
+
+    def await_message(self, turn: int) -> None:
+        """The same where nothing but messages is waited for."""
+        self.pause(turn)
 
     @abstractmethod
     def post(self, peer: int, report: Any) -> None:

@@ -19,10 +19,10 @@ MiB = 1 << 20
 DEDICATED, COLOCATED = Roles(2, 1, False), Roles(2, 2, True)
 
 
-def row(roles, nbytes, seconds, copied, repeats=5):
+def row(roles, nbytes, seconds, memory, repeats=5):
     return Row(
         roles, nbytes, [seconds] * repeats, {"ring": [2 * seconds] * repeats, "auto": [seconds / 4] * repeats},
-        [copied] * repeats, 0,
+        [memory] * repeats, [4 * memory] * repeats, 0,
     )  # fmt: skip
 
 
@@ -43,10 +43,12 @@ def test_a_rate_counts_what_is_pushed_and_what_is_pulled():
         [1.0, 2.0, 4.0],
         {"ring": [1.0, 1.0, 8.0], "auto": [3.0, 1.0, 1.0]},
         [8000.0, 1000.0, 500.0],
+        [16000.0, 8000.0, 1000.0],
         0,
     )
     assert made.rates == [4000, 2000, 1000]
-    assert made.shares == [0.5, 2.0, 2.0], "each of the copies in the same repeat"
+    assert made.shares == [0.5, 2.0, 2.0], "each of what memory gave in the same repeat"
+    assert made.cached == [0.25, 0.25, 1.0]
     assert (made.ratio("ring"), made.ratio("auto")) == (1.0, 0.5)
 
 

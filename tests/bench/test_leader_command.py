@@ -13,7 +13,7 @@ PNG = b"\x89PNG"
 
 @pytest.mark.usefixtures("needs_mpi")  # skips where there is no MPI
 @pytest.mark.parametrize(("what", "heading", "line"), [
-    ("throughput", "push and pull", r"\| 2 \| 1 colocated \| [\d.]+ GB/s \(\d+%\) \| [\d.]+ GB/s \(\d+%\) \|"),
+    ("throughput", "push and pull", r"\| 2 \| 1 colocated \| [\d.]+ GB/s \(\d+%, \d+%\) \| [\d.]+ GB/s \(\d+%, \d+%\) \|"),
     ("stragglers", "a slow worker", r"\| SSP, s = 3 \| [1-9]\d* \| [\d.]+x \|"),
     ("crossover", "ring", r"\| 3 \| parameter server \| 2 \| [\w. ]+ \| [\w. ]+ \| [012] of 2 \|"),
 ])  # fmt: skip

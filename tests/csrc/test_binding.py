@@ -55,6 +55,25 @@ REFUSED = {
     "a message to nobody": ("engine.Message(caller, np.zeros(4), False, 1, collective, 0)", "IndexError"),
     "a message in pieces": ("engine.Message(caller, np.zeros(9)[::3], False, 0, collective, 0)", "ValueError"),
     "a message of columns": ("engine.Message(caller, np.zeros((3, 4)).T, True, 0, collective, 0)", "ValueError"),
+    "a note that is too long": (
+        "engine.Message(caller, np.zeros(4), False, 0, engine.Purpose.direct, 0, note=b'x' * 193)", "ValueError",
+    ),
+    "a payload taken in pieces": ("engine.take(caller, 0, 1, np.zeros(9)[::3])", "ValueError"),
+    "a payload of nobody": ("engine.take(caller, 1, 1, np.zeros(9))", "IndexError"),
+    "a payload that cannot be folded": ("engine.take(caller, 0, 1, np.zeros(9), 'and')", "ValueError"),
+    "a payload of another length": (
+        "sent = engine.Message(caller, node.empty([4], np.dtype('f8')), False, 0, engine.Purpose.direct, 1, note=b'x')\n"
+        "assert engine.hear(caller) == (0, b'x')\n"
+        "engine.take(caller, 0, 1, np.zeros(5))",
+        "RuntimeError",
+    ),
+    "a payload for what is read-only": (
+        "sent = engine.Message(caller, node.empty([4], np.dtype('f8')), False, 0, engine.Purpose.direct, 1, note=b'x')\n"
+        "into = np.zeros(4)\ninto.flags.writeable = False\n"
+        "assert engine.hear(caller) == (0, b'x')\n"
+        "engine.take(caller, 0, 1, into)",
+        "ValueError",
+    ),
     "an array that is too small": ("caller.call(plan(), 0, None, np.zeros(3))", "ValueError"),
     "an array in pieces": ("caller.call(plan(), 0, None, np.zeros(9)[::2])", "ValueError"),
     "an array that is none": ("caller.call(plan(), 0, None, [1.0] * 4)", "TypeError"),
@@ -94,6 +113,17 @@ def test_refused(name):
 def test_a_forked_child_does_not_leave_for_its_parent():
     script = "pid = os.fork()\nif not pid:\n    node.leave()\n    os._exit(0)\nos.waitpid(pid, 0)\nprint(node.left(0))\n"
     script += "node.leave()\nprint(node.left(0))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP + script], text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.stdout == "False\nTrue\n", (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("sleep", [False, True])
+def test_a_wait_for_news_ends(sleep):
+    script = f"print(node.await_news(1000, {sleep}))\n"
+    script += "sent = engine.Message(caller, np.zeros(4), False, 0, engine.Purpose.direct, 1, note=b'x')\n"
+    script += f"print(node.await_news(1000, {sleep}))"
     done = subprocess.run(
         [sys.executable, "-c", SETUP + script], text=True, capture_output=True, timeout=60, check=False
     )

@@ -36,11 +36,12 @@ FAULTS = [
         "cell.turn.store(turn, std::memory_order_relaxed)", "ThreadSanitizer: data race", id="array-shown-too-early",
     ),
     pytest.param(
-        "thread", "device.cpp", "slot.turn.store(++peer.sent, std::memory_order_release)",
+        "thread", "device.cpp", "slot.turn.store(++peer.sent, std::memory_order_seq_cst)",
         "slot.turn.store(++peer.sent, std::memory_order_relaxed)", "ThreadSanitizer: data race", id="slot-filled-too-early",
     ),
     pytest.param(
-        "address,undefined", "device.cpp", "if (send.total <= kInline) {", "if (send.total <= kInline + 1) {",
+        "address,undefined", "device.cpp", "if (header.note + send.total <= kInline) {",
+        "if (header.note + send.total <= kInline + 1) {",
         "AddressSanitizer: heap-buffer-overflow", id="message-longer-than-its-slot",
     ),
 ]  # fmt: skip

@@ -18,10 +18,12 @@ class Kind(IntEnum):
     LOAD = 8  # payload: such a state
     WHY = 9  # what do you wait for?
     CLOSE = 10
+    PUSH_PULL = 11  # a PUSH, and the PULL that sees it
     # From a server, about the letter with the same token:
     DONE = 20  # payload, if any: what was asked for
     ERROR = 21  # payload: text
+    TAKEN = 22  # the gradient of a PUSH_PULL is here; the values follow
 
 
-ANSWERS = (Kind.DONE, Kind.ERROR)
+ANSWERS = (Kind.DONE, Kind.ERROR, Kind.TAKEN)
 COMPRESSED = 1  # flag of a push

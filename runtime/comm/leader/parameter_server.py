@@ -105,30 +105,39 @@ class ParameterServer(Member):
     def pull(self, name: str, out: Any = None, priority: int = 0) -> Handle:
         """Get the values into ``out``, or a new array, which ``wait()`` returns. They contain what this worker has pushed,
         and what the mode promises of the others."""
+        host, there = self._target("pull", name, out)
         worker = self._working("pull")
-        if name in worker.tensors and out is None:
-            out = np.empty(*worker.tensors[name])
-        there = on_device(out)
-        host = np.empty(out.shape, out.dtype) if there else out
-        self._known("pull", name, host)
-        if not host.flags.writeable:
-            raise ValueError(f"pull: the array for {name!r} is read-only")
-        requests = worker.pull(name, host, priority)
-        return Handle(worker, requests, f"pull of {name!r}", host, out if there else None)
+        return Handle(worker, worker.pull(name, host, priority), f"pull of {name!r}", host, there)
 
     def push_pull(
         self, name: str, gradient: Any, out: Any = None, priority: int = 0,
         lr: float | None = None,
     ) -> Handle:  # fmt: skip
         """A push, and the pull that sees it. ``out`` may be ``gradient``."""
-        gradient = to_host(gradient)
-        self._known("push", name, gradient)
-        if self.settings.replicas and isinstance(out, np.ndarray) and np.may_share_memory(gradient, out):
-            gradient = gradient.copy()  # the first server's answer may come before the second has taken it
-        pushed = self.push(name, gradient, priority, lr)
-        pulled = self.pull(name, out, priority)
-        requests = pushed._requests + pulled._requests
-        return Handle(pulled._worker, requests, f"push_pull of {name!r}", pulled._result, pulled._out)
+        worker, gradient = self._working("push_pull"), to_host(gradient)
+        self._known("push_pull", name, gradient)
+        host, there = self._target("push_pull", name, out)
+        if not self.settings.replicas:
+            requests = worker.push(name, gradient, priority, lr, host)
+        else:
+            if np.may_share_memory(gradient, host):
+                gradient = (
+                    gradient.copy()
+                )  # the first server's answer may come before the second has taken it
+            requests = worker.push(name, gradient, priority, lr) + worker.pull(name, host, priority)
+        return Handle(worker, requests, f"push_pull of {name!r}", host, there)
+
+    def _target(self, what: str, name: str, out: Any) -> tuple[NDArray[Any], Any]:
+        """Where the values of a pull go, in the host's memory, and if that is not ``out``, ``out``."""
+        tensors = self._working(what).tensors
+        if name in tensors and out is None:
+            out = np.empty(*tensors[name])
+        there = on_device(out)
+        host = np.empty(out.shape, out.dtype) if there else out
+        self._known(what, name, host)
+        if not host.flags.writeable:
+            raise ValueError(f"{what}: the array for {name!r} is read-only")
+        return host, out if there else None
 
     def clock(self) -> None:
         """This worker's iteration is over: nothing more will be pushed for it. Does not wait."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-PART_BYTES = 1 << 20  # a larger tensor is split, so that its parts travel and are updated side by side
+PART_BYTES = 2 << 20  # a larger tensor is split, so that its parts travel and are updated side by side
 
 
 class Part(NamedTuple):

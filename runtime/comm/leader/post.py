@@ -9,19 +9,20 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from ringleader.runtime.comm.transport import ANY, Bytes, Request, Transport, point_to_point
+from ringleader.runtime.comm.transport import Request, Transport
 
-HEAD = 0  # tag of headers; payloads have tags of their own:
-TAGS = 30_000  # MPI promises 32,767; so many payloads of one sender may be under way
+TAGS = 30_000  # of payloads: MPI promises 32,767; so many of one sender may be under way
 LEAST_NAP, LONGEST_NAP = (
     2e-5,
     1e-3,
 )  # seconds that a service thread sleeps after something moved, and when nothing does
+QUIET = 1e-3  # seconds without a letter that ``idle`` waits for
 LOOK_EVERY = 0.02  # seconds between two looks at who is gone
 
 
@@ -54,7 +55,8 @@ class _Open(NamedTuple):
 
 class Post:
     """One rank's letters over ``transport``, which nothing else uses. ``deliver(letter)`` is called for each that comes,
-    ``lost(rank)`` once for each rank that has finished or failed."""
+    ``lost(rank)`` once for each rank that has finished or failed. ``idle()``, which may be set: called when nothing has
+    come for a while; has it found something to do?"""
 
     def __init__(
         self, transport: Transport, deliver: Callable[[Letter], None], lost: Callable[[int], None]
@@ -62,22 +64,21 @@ class Post:
         self.transport, self.deliver, self.lost = transport, deliver, lost
         self.lock = threading.RLock()
         self.failed: BaseException | None = None
-        self._moved = threading.Condition(self.lock)
+        self._fail: Callable[[BaseException], None] | None = None
         self._thread: threading.Thread | None = None
         self._stop = False
+        self._waiting = 0  # threads in ``wait_until``
+        self.idle: Callable[[], bool] = lambda: False
+        self._moved = 0.0  # when something last did
         self.gone: set[int] = set()
         self.sent_bytes = 0  # headers and payloads
         self._sent = [0] * transport.size
         self._seen = [0] * transport.size
         self._tag = 0
         self._open: list[_Open] = []
+        self._done: deque[Callable[[], None]] = deque()  # to be called
         self._looked = 0.0
-        self._head: Bytes = np.empty(FORMAT.size, np.uint8)
-        self._listening: Request | None = None
-        self._listen()
-
-    def _listen(self) -> None:
-        self._listening = self.transport.irecv(self._head, ANY, point_to_point(HEAD), whole=True)
+        self._mail = transport.mail(FORMAT.size)
 
     def send(
         self, peer: int, letter: Letter, payload: NDArray[Any] | None = None, done: Callable[[], None] | None = None
@@ -87,21 +88,19 @@ class Post:
             return
         self._sent[peer] += 1
         view = None if payload is None else payload.reshape(-1).view(np.uint8)
+        nbytes, tag = letter.nbytes, letter.tag
         if view is not None:
             self._tag = self._tag % TAGS + 1
-            letter = letter._replace(nbytes=view.size, tag=self._tag)
-        letter = letter._replace(seq=self._sent[peer])
-        head = np.frombuffer(FORMAT.pack(*letter[:-1]), np.uint8)
-        self._start_send(head, peer, HEAD, None, whole=True)
-        if view is not None:
-            self._start_send(view, peer, letter.tag, done, whole=False)
-
-    def _start_send(
-        self, view: Bytes, peer: int, tag: int, done: Callable[[], None] | None, whole: bool
-    ) -> None:
-        self.sent_bytes += view.size
-        request = self.transport.isend(view, peer, point_to_point(tag), whole=whole)
-        self._open.append(_Open(request, peer, done, view))
+            nbytes, tag = view.size, self._tag
+            self.sent_bytes += nbytes
+        self.sent_bytes += FORMAT.size
+        note = FORMAT.pack(*letter[:7], nbytes, tag, self._sent[peer])
+        requests = self._mail.send(peer, note, view if nbytes > 0 else None, tag)
+        self._open += [_Open(request, peer, None, note) for request in requests[:-1]]
+        if requests:
+            self._open.append(_Open(requests[-1], peer, done, view))
+        elif done is not None:
+            self.later(done)
 
     def receive(self, letter: Letter, into: NDArray[Any], done: Callable[[], None]) -> None:
         """Take the payload of a letter, whose ``nbytes`` are those of ``into``, which is contiguous."""
@@ -111,8 +110,24 @@ class Post:
                 f"{letter.nbytes} bytes where {into.nbytes} are expected"
             )
         view = into.reshape(-1).view(np.uint8)
-        request = self.transport.irecv(view, letter.sender, point_to_point(letter.tag))
-        self._open.append(_Open(request, letter.sender, done, view))
+        request = self._mail.take(letter.sender, letter.tag, view) if view.size else None
+        if request is None:
+            self.later(done)
+        else:
+            self._open.append(_Open(request, letter.sender, done, view))
+
+    @property
+    def readable(self) -> bool:
+        """Is there hope for ``receive_now``?"""
+        return self._mail.readable
+
+    def receive_now(self, letter: Letter, into: NDArray[Any], add: bool = False) -> bool:
+        """Take the payload at once, out of its sender's memory, or ``add`` it; False: that cannot be, so ``receive`` it."""
+        return self._mail.take_now(letter.sender, letter.tag, into, add)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call it once what is going on has been dealt with."""
+        self._done.append(call)
 
     def discard(self, letter: Letter) -> None:
         """Its payload, if any, is not wanted; but its sender waits to be rid of it."""
@@ -122,34 +137,46 @@ class Post:
     def progress(self) -> bool:
         """Go as far as possible; has anything moved?"""
         with self.lock:
-            moved = self._move()
-            moved = self._look() or moved
-            if moved:
-                self._moved.notify_all()
-            return moved
+            try:
+                moved = self._move()
+                moved = self._look() or moved
+                if not moved and time.monotonic() - self._moved < QUIET:
+                    return False
+                self._moved = time.monotonic()
+                return moved or self.idle()
+            except Exception as error:
+                self._break(error)
+                raise
+
+    def _break(self, error: BaseException) -> None:
+        """Letters are moved by whoever is there; a failure is the service thread's, if there is one."""
+        if self._fail is not None and self.failed is None:
+            self.failed = error
+            self._fail(error)
 
     def _move(self) -> bool:
         moved = self._hear()
         waiting: list[_Open] = []
-        finished: list[_Open] = []
         for entry in self._open:
-            (finished if entry.request.test() else waiting).append(entry)
-        if finished:
-            self._open = waiting  # before the calls, which may open more
-            for entry in finished:
-                if entry.done is not None:
-                    entry.done()
-        return moved or bool(finished)
+            if not entry.request.test():
+                waiting.append(entry)
+            elif entry.done is not None:
+                self._done.append(entry.done)
+        moved = moved or len(waiting) < len(self._open)
+        self._open = waiting  # before the calls, which may open more
+        while self._done:
+            self._done.popleft()()
+            moved = True
+        return moved
 
     def _hear(self) -> bool:
         moved = False
-        while self._listening is not None and self._listening.test():
-            peer, fields = self._listening.peer, FORMAT.unpack(self._head.tobytes())
-            self._listen()
+        while (heard := self._mail.hear()) is not None:
             moved = True
+            peer, note = heard
             if peer in self.gone:  # that has been dealt with
                 continue
-            letter = Letter._make((*fields, peer))
+            letter = Letter(*FORMAT.unpack(note), peer)
             if letter.seq > self._seen[peer]:
                 self._seen[peer] = letter.seq
                 self.deliver(letter)
@@ -181,41 +208,46 @@ class Post:
         """Keep everything moving until ``ready()``, for at most ``timeout`` seconds; is it? An exception of the service
         thread is raised here."""
         start, turn = time.monotonic(), 0
-        while True:
-            with self.lock:
-                if self.failed is not None:
-                    raise self.failed
-                if ready():
-                    return True
-                if self._thread is not None:
-                    self._moved.wait(LOOK_EVERY)
-            if time.monotonic() - start > timeout:
-                return False
-            if self._thread is None:
+        with self.lock:
+            self._waiting += 1
+        try:
+            while True:
+                with self.lock:
+                    if self.failed is not None:
+                        raise self.failed
+                    if ready():
+                        return True
+                if time.monotonic() - start > timeout:
+                    return False
                 turn = 0 if self.progress() else turn + 1
                 if turn:
-                    self.transport.pause(turn)
+                    self.transport.await_message(turn)
+        finally:
+            with self.lock:
+                self._waiting -= 1
 
     def serve_in_thread(
         self, name: str, turn: Callable[[], None], fail: Callable[[BaseException], None]
     ) -> None:
-        """From now on a thread moves everything, and calls ``turn`` now and then, until ``close``, or until this rank has
-        ended without it. It does not keep the process alive; an exception in it goes to ``fail``, and to whoever waits."""
+        """From now on a thread moves everything while nobody waits, and calls ``turn`` now and then, until ``close``, or
+        until this rank has ended without it. It does not keep the process alive; an exception in what it does, whoever
+        does it, goes to ``fail``, and to whoever waits."""
 
         def run() -> None:
             idle = LEAST_NAP
             try:
                 while not self._stop and self.transport.rank not in self.gone:
                     with self.lock:
-                        idle = LEAST_NAP if self.progress() else min(2 * idle, LONGEST_NAP)
+                        if self._waiting:  # who waits is faster at it: no other thread has to wake up
+                            idle = LONGEST_NAP
+                        else:
+                            idle = LEAST_NAP if self.progress() else min(2 * idle, LONGEST_NAP)
                         turn()
                     time.sleep(idle)
             except BaseException as error:
-                self.failed = error
-                with self.lock:
-                    self._moved.notify_all()
-                fail(error)
+                self._break(error)
 
+        self._fail = fail
         self._thread = threading.Thread(target=run, name=name, daemon=True)
         self._thread.start()
 
@@ -230,9 +262,7 @@ class Post:
         if self._thread is not None:
             self._thread.join()
         with self.lock:
-            if self._listening is not None:
-                self._listening.cancel()
-                self._listening = None
+            self._mail.close()
             for entry in self._open:
                 entry.request.cancel()
             self._open.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -22,7 +22,7 @@ from ringleader.runtime.comm.leader.settings import Settings
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.store import Clocks, Stored
 
-CREDIT = 4 << 20  # bytes on their way to one worker at once: what is more urgent can still go before the rest
+CREDIT = 8 << 20  # bytes on their way to one worker at once: what is more urgent can still go before the rest
 
 
 class Server:
@@ -39,9 +39,14 @@ class Server:
             list
         )  # answers to pulls, by worker
         self._lent: dict[int, int] = defaultdict(int)  # bytes on their way, by worker
+        self._early: deque[tuple[Stored, Letter]] = (
+            deque()
+        )  # pushes that are left with their workers for a moment
         self._order = count()
+        post.idle = self.idle
         self._work: dict[int, Callable[[Letter], None]] = {
             Kind.HELLO: self._hello, Kind.INIT: self._init, Kind.PUSH: self._push, Kind.PULL: self._pull,
+            Kind.PUSH_PULL: self._push_pull,
             Kind.CLOCK: self._clock, Kind.MEET: self._meet, Kind.STATE: self._state, Kind.LOAD: self._load,
             Kind.WHY: self._why, Kind.CLOSE: self._close,
         }  # fmt: skip
@@ -115,12 +120,16 @@ class Server:
 
     def _push(self, letter: Letter) -> None:
         self.stored[letter.part].pushes[letter.sender].append(letter)
-        self._advance(self.stored[letter.part])
+        self._advance(self.stored[letter.part], letter.sender)
 
     def _pull(self, letter: Letter) -> None:
         self.patience.start(letter)
         self.stored[letter.part].pulls.append(letter)
         self._advance(self.stored[letter.part])
+
+    def _push_pull(self, letter: Letter) -> None:
+        self.stored[letter.part].pushes[letter.sender].append(letter)
+        self._pull(letter._replace(kind=Kind.PULL, clock=letter.clock + 1))
 
     def _clock(self, letter: Letter) -> None:
         self.clocks.told[letter.sender] = letter.clock
@@ -136,10 +145,13 @@ class Server:
             self._step(stored, cause)
 
     def _step(self, stored: Stored, cause: int | None) -> None:
-        for worker, queue in stored.pushes.items():
-            if queue and stored.may_take(queue[0]):
-                stored.taking.add(worker)
-                self._take(stored, queue[0])
+        for queue in stored.pushes.values():
+            while queue and stored.may_take(queue[0]):
+                if not self._add(stored, queue[0]):
+                    if self.post.readable and stored.early(queue[0]):
+                        self._early.append((stored, queue[0]))
+                        break
+                    self._take(stored, queue[0])
         ready = [pull for pull in stored.pulls if stored.may_answer(pull)]
         for pull in ready:
             stored.pulls.remove(pull)
@@ -150,18 +162,52 @@ class Server:
         for worker in {pull.sender for pull in ready}:
             self._lend(worker)
 
+    def _add(self, stored: Stored, letter: Letter) -> bool:
+        """Fold a gradient out of its worker's memory, if that can be."""
+        total = stored.sum_before(letter)
+        if total is None or not self.post.receive_now(letter, total, add=True):
+            return False
+        stored.added(letter)
+        self.post.later(lambda: self._acknowledge(stored, letter))
+        return True
+
+    def idle(self) -> bool:
+        """Those whose turn to be folded has not come are copied, so that their workers need not wait for that."""
+        while self._early:
+            stored, letter = self._early.popleft()
+            queue = stored.pushes[letter.sender]
+            if queue and queue[0] is letter and stored.may_take(letter):
+                self._take(stored, letter)
+                return True
+        return False
+
     def _take(self, stored: Stored, letter: Letter) -> None:
+        stored.taking.add(letter.sender)
         g, code = stored.memory(), stored.code
         payload = g if code is None else np.empty(code.nbytes, np.uint8)
 
         def here() -> None:
             if code is not None:
                 code.decode(payload, g)
-            self._answer(letter)
             stored.take(letter, g)
-            self._advance(stored, letter.sender)
 
-        self.post.receive(letter, payload, here)
+        def came() -> None:
+            here()
+            self._advance(stored, letter.sender)
+            self._acknowledge(stored, letter)
+
+        if self.post.receive_now(letter, payload):
+            here()
+            self.post.later(lambda: self._acknowledge(stored, letter))
+        else:
+            self.post.receive(letter, payload, came)
+
+    def _acknowledge(self, stored: Stored, push: Letter) -> None:
+        """It is in. The values of a PUSH_PULL say so themselves, where they are not waited for."""
+        if push.kind == Kind.PUSH:
+            self._answer(push)
+        elif any((pull.sender, pull.token) == (push.sender, push.token) for pull in stored.pulls):
+            self._answer(push, kind=Kind.TAKEN)
 
     def _lend(self, worker: int) -> None:
         """Send what this worker may see, the most urgent first, but not all at once."""

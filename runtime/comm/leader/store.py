@@ -76,6 +76,12 @@ class Stored:
             return False
         return self.staleness > 0 or letter.clock <= self.version
 
+    def early(self, letter: Letter) -> bool:
+        """May this push be folded without a copy, but later? A lower rank's, of the same iteration, is still to come."""
+        if self.staleness > 0 or self.code is not None:
+            return False
+        return self._order[self._turn] != letter.sender
+
     def may_answer(self, pull: Letter) -> bool:
         """May a worker in iteration ``pull.clock`` see the values as they are?"""
         if self.slot is None:
@@ -99,19 +105,57 @@ class Stored:
 
     def take(self, letter: Letter, g: NDArray[Any]) -> None:
         """A push is here in full: ``g``, which is ours."""
+        self._come(letter)
+        if self.staleness > 0:
+            self._update(g, _rate(letter))
+        else:
+            self._here[letter.sender], self._lr = g, _rate(letter)
+
+    def sum_before(self, letter: Letter) -> NDArray[Any] | None:
+        """What this push can be added to without a copy of it, since it is the next in rank order; then ``added`` must be
+        told. None: ``take`` it."""
+        if self.staleness > 0 or self.code is not None:
+            return None
+        self._gather()
+        if self._order[self._turn] != letter.sender:
+            return None
+        return self._total if self._total is not None else self._here.get(self._second())
+
+    def _second(self) -> int:
+        """Who comes after the first. Of two, it is the same which is added to which."""
+        return self._order[min(self._turn + 1, len(self._order) - 1)]
+
+    def added(self, letter: Letter) -> None:
+        """It has been added."""
+        self._come(letter)
+        self._lr = _rate(letter)
+        if self._total is None:
+            self._total = self._here.pop(self._second())
+            self._turn += 1
+            self._folded += 1
+        self._turn += 1
+        self._folded += 1
+
+    def _come(self, letter: Letter) -> None:
         self.pushes[letter.sender].popleft()
         self.taking.discard(letter.sender)
         self._applied[letter.sender] = max(self._applied[letter.sender], letter.clock + 1)
-        lr = None if np.isnan(letter.value) else letter.value
-        if self.staleness > 0:
-            self._update(g, lr)
-        else:
-            self._here[letter.sender], self._lr = g, lr
 
     def fold(self) -> bool:
         """Fold, in rank order, what is here; when nobody is missing any more, apply it: is this the next version?"""
-        if self.staleness > 0 or self.slot is None:
+        if self.staleness > 0 or self.slot is None or not self._gather() or not self.clocks.workers:
             return False
+        if self._total is not None:
+            if self.mean:
+                np.divide(self._total, self._folded, out=self._total)
+            self._update(self._total, self._lr)
+        self._turn = self._folded = 0
+        self._total = None
+        self.version += 1
+        return True
+
+    def _gather(self) -> bool:
+        """Is nobody missing any more?"""
         while self._turn < len(self._order):
             worker = self._order[self._turn]
             if worker in self._here:
@@ -125,15 +169,6 @@ class Stored:
             elif worker in self.clocks.workers and self.clock(worker) <= self.version:
                 return False
             self._turn += 1
-        if not self.clocks.workers:
-            return False
-        if self._total is not None:
-            if self.mean:
-                np.divide(self._total, self._folded, out=self._total)
-            self._update(self._total, self._lr)
-        self._turn = self._folded = 0
-        self._total = None
-        self.version += 1
         return True
 
     def _update(self, g: NDArray[Any], lr: float | None) -> None:
@@ -189,3 +224,8 @@ class Stored:
         self.pushes[worker].clear()
         self.taking.discard(worker)
         self.pulls = [pull for pull in self.pulls if pull.sender != worker]
+
+
+def _rate(letter: Letter) -> float | None:
+    """The learning rate that came with a push."""
+    return None if np.isnan(letter.value) else letter.value

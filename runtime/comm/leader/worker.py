@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,7 +21,7 @@ from ringleader.runtime.comm.leader.settings import Settings
 from ringleader.runtime.comm.wire import Wire
 
 CREDIT = (
-    4 << 20
+    8 << 20
 )  # bytes of pushes on their way to one server at once: what is more urgent can still go before the rest
 ANSWER_IN = 2.0  # seconds that a server has to say whom it waits for
 AFTER_ALL = 1 << 30  # priority of what goes behind the pushes of its iteration
@@ -38,6 +38,7 @@ class Request:
     payload: NDArray[Any] | None = None
     out: NDArray[Any] | None = None  # what the answer brings goes here; None: it is kept as bytes
     waiting: set[int] = field(default_factory=set)
+    taken: bool = False  # of a PUSH_PULL
     answered_by: int | None = None
     answer: NDArray[Any] | None = None
     error: CollectiveError | None = None
@@ -86,6 +87,8 @@ class Worker:
         self.pushed = Wire()
         self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
         self._pushed: dict[str, int] = {}  # iteration of the latest push
+        self._held: Counter[int] = Counter()  # parts, by the number of their server
+        self._covered: Counter[int] = Counter()  # of them, how often one was pushed in this iteration
         self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
@@ -106,6 +109,7 @@ class Worker:
         self.tensors = dict(tensors)
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
+            self._held.update(part.holders)
             code = self.settings.compressor(part)
             if code is not None:
                 self._feedback[part.number] = ErrorFeedback(code)
@@ -113,7 +117,10 @@ class Worker:
     def init(self, key: str, w: NDArray[Any]) -> list[Request]:
         return [self._about(part, Kind.INIT, payload=_of(part, w)) for part in self.parts[key]]
 
-    def push(self, key: str, g: NDArray[Any], priority: int, lr: float | None) -> list[Request]:
+    def push(
+        self, key: str, g: NDArray[Any], priority: int, lr: float | None, out: NDArray[Any] | None = None
+    ) -> list[Request]:  # fmt: skip
+        """``out``: and pull the values, by the same letters. There must be no replicas then: one server has it all."""
         if self.settings.staleness == 0 and self._pushed.get(key) == self.iteration:
             raise ValueError(
                 f"push: {key!r} has been pushed in iteration {self.iteration} already, and mode "
@@ -123,10 +130,17 @@ class Worker:
         self._pushed[key] = self.iteration
         value = float("nan") if lr is None else lr
         encoded = [(part, self._encoded(part, _of(part, g))) for part in self.parts[key]]
-        return [
-            self._about(part, Kind.PUSH, priority, clock=self.iteration, value=value, payload=payload)
-            for part, payload in encoded
-        ]
+        kind = Kind.PUSH if out is None else Kind.PUSH_PULL
+        requests = []
+        for part, payload in encoded:
+            self._covered.update(part.holders)
+            into = None if out is None else _of(part, out)
+            requests.append(
+                self._about(
+                    part, kind, priority, clock=self.iteration, value=value, payload=payload, out=into
+                )
+            )
+        return requests
 
     def _encoded(self, part: Part, g: NDArray[Any]) -> NDArray[Any]:
         """What is pushed of a gradient. CompressionError: it is not finite."""
@@ -153,8 +167,15 @@ class Worker:
         return priority
 
     def clock(self) -> None:
+        """Where each part takes one gradient an iteration, and has got it, a server knows that already."""
         self.iteration += 1
-        self._ask(Kind.CLOCK, self.servers, AFTER_ALL, clock=self.iteration, age=self.iteration - 1)
+        unaware = [
+            server for number, server in enumerate(self.settings.servers) if server in self.servers
+            and (self.settings.staleness or not self._held[number] or self._covered[number] < self._held[number])
+        ]  # fmt: skip
+        self._covered.clear()
+        if unaware:
+            self._ask(Kind.CLOCK, unaware, AFTER_ALL, clock=self.iteration, age=self.iteration - 1)
 
     def meet(self, number: int, numbers: NDArray[np.float64]) -> Request:
         """All servers count: workers may not yet agree on which are living."""
@@ -232,8 +253,12 @@ class Worker:
 
     def _answered(self, letter: Letter, request: Request, payload: NDArray[Any]) -> None:
         server = letter.sender
-        self._owed[server] -= _credit(request)
-        self._send(server)
+        if not request.taken:
+            self._owed[server] -= _credit(request)
+            self._send(server)
+        if letter.kind == Kind.TAKEN:
+            request.taken = True
+            return
         request.waiting.discard(server)
         if letter.kind == Kind.ERROR:
             self._fail(request, ArgumentError(payload.tobytes().decode()))
@@ -298,7 +323,8 @@ class Worker:
 
 def _credit(request: Request) -> int:
     """Bytes of a push, which a server may leave with its worker for a while."""
-    return request.payload.nbytes if request.letter.kind == Kind.PUSH and request.payload is not None else 0
+    pushes = request.letter.kind in (Kind.PUSH, Kind.PUSH_PULL)
+    return request.payload.nbytes if pushes and request.payload is not None else 0
 
 
 def _of(part: Part, whole: NDArray[Any]) -> NDArray[Any]:

@@ -19,6 +19,12 @@ inline unsigned char byte_of(const Letter& letter, size_t j) {
     return static_cast<unsigned char>(j * 7 + j / 256 + letter.bytes + static_cast<size_t>(letter.from) * 31);
 }
 
+inline void check_bytes(Rank& me, const Letter& letter, const char* at) {
+    for (size_t j = 0; j < letter.bytes; ++j)
+        if (static_cast<unsigned char>(at[j]) != byte_of(letter, j))
+            fail(me, "byte " + std::to_string(j) + " of a message is wrong");
+}
+
 inline std::vector<Letter> draw_letters(Rank& me) {
     static const std::vector<size_t> kSizes{0, 1, 15, 191, 192, 193, 3000, kSpare - 1, kSpare, kSpare + 1,
                                             kPiece, kPiece + 1, 5 * kPiece / 2 + 3, 20 * kPiece + 1};
@@ -39,7 +45,9 @@ inline std::vector<Letter> draw_letters(Rank& me) {
 
 // A message with the array that it is sent from.
 struct Outgoing {
-    Outgoing(Rank& me, uint32_t context, const Letter& letter) : array(me, letter.bytes, letter.is_shared) {
+    Outgoing(Rank& me, uint32_t context, const Letter& letter, std::string note = "")
+        : array(me, letter.bytes, letter.is_shared) {
+        send.note = std::move(note);
         for (size_t j = 0; j < letter.bytes; ++j) array.at()[j] = static_cast<char>(byte_of(letter, j));
         send.peer = letter.to;
         send.context = context;
@@ -121,15 +129,69 @@ inline void exchange_letters(Rank& me) {
             pause.reset();
         }
         if (body && body->turn()) {
-            const Letter& letter = letters[number];
-            for (size_t j = 0; j < letter.bytes; ++j)
-                if (static_cast<unsigned char>(body->array.at()[j]) != byte_of(letter, j))
-                    fail(me, "byte " + std::to_string(j) + " of a message is wrong");
+            check_bytes(me, letters[number], body->array.at());
             body.reset();
             --awaited;
             pause.reset();
         }
         pause.turn(kAny);
+    }
+}
+
+// Every letter carries its number in a note of some length. Whoever hears it takes the letter at once where that can be,
+// and else receives it; ranks with nothing to do wait for news, perhaps asleep.
+inline void exchange_notes(Rank& me) {
+    const uint32_t context = me.next_context++;
+    std::vector<Letter> letters = draw_letters(me);
+    std::vector<std::unique_ptr<Outgoing>> outgoing;
+    std::vector<std::pair<size_t, std::unique_ptr<Incoming>>> incoming;
+    size_t unheard = 0, next_of_mine = 0;
+    Watch watch(me);
+    Pause pause(watch);
+    for (size_t i = 0; i < letters.size(); ++i) {
+        letters[i].key = i;
+        unheard += letters[i].to == me.rank;
+    }
+    while (unheard || !incoming.empty() || next_of_mine < letters.size() || !outgoing.empty()) {
+        if (next_of_mine < letters.size()) {
+            const size_t i = next_of_mine++;
+            std::string note(sizeof(size_t) + i % (kInline - sizeof(size_t)), 'x');
+            std::memcpy(note.data(), &i, sizeof i);
+            if (letters[i].from == me.rank) outgoing.push_back(std::make_unique<Outgoing>(me, context, letters[i], note));
+        }
+        auto sent = [&](const auto& message) { return me.device().advance(message->send); };
+        outgoing.erase(std::remove_if(outgoing.begin(), outgoing.end(), sent), outgoing.end());
+        int peer;
+        std::string note;
+        bool moved = false;
+        while (me.device().hear(context, peer, note)) {
+            size_t i;
+            std::memcpy(&i, note.data(), sizeof i);
+            if (i >= letters.size() || letters[i].to != me.rank || letters[i].from != peer ||
+                note.size() != sizeof i + i % (kInline - sizeof i))
+                fail(me, "a note went astray");
+            const Letter& letter = letters[i];
+            const auto check = [&](const char* from, size_t length) {
+                if (length != letter.bytes) fail(me, "a letter has another length");
+                check_bytes(me, letter, from);
+            };
+            --unheard;
+            moved = true;
+            if (letter.bytes && !me.device().take(context, peer, letter.key, check))
+                incoming.emplace_back(i, std::make_unique<Incoming>(me, context, peer, letter.key, false, letter.bytes));
+        }
+        for (auto entry = incoming.begin(); entry != incoming.end();) {
+            const bool done = entry->second->turn();
+            if (done) check_bytes(me, letters[entry->first], entry->second->array.at());
+            entry = done ? incoming.erase(entry) : entry + 1;
+            moved = moved || done;
+        }
+        if (moved) {
+            pause.reset();
+        } else {
+            me.device().await_news(std::chrono::microseconds(below(me.own, 200)), below(me.own, 2));
+            pause.turn(kAny);
+        }
     }
 }
 

@@ -471,3 +471,69 @@ def test_an_exception_ends_the_job_and_leaves_nothing_behind(mpi_job):
     assert done.returncode != 0
     assert "on purpose" in done.stdout
     assert not [name for name in shared_names() - before if "ringleader" in name]
+
+
+def test_a_sleeping_rank_is_woken(job):
+    """By a message, at once: it would sleep for half a minute. Each of them, whoever sends."""
+    script = """
+node = world._transport.home.node
+for turn in range(3 * n):
+    world.barrier()
+    if rank == turn % n:
+        time.sleep(0.05)
+        for other in range(n):
+            if other != rank:
+                world.send(np.array([turn]), dest=other)
+    else:
+        start = time.monotonic()
+        assert node.await_news(30_000_000, True)
+        assert time.monotonic() - start < 15
+        assert world.recv(source=turn % n)[0] == turn
+world.barrier()
+"""
+    job(3, script)
+
+
+def test_letters_of_every_size(job):
+    """Without and with payloads that travel in a slot, in a spare block, in blocks, or stay where they are."""
+    script = """
+from ringleader.runtime.comm.leader.post import Letter, Post
+heard, lost = [], []
+post = Post(world.split(0)._transport, heard.append, lost.append)
+sizes = [0, 1, 131, 132, 133, 192, 193, 8192, 8193, 65537, 3_000_000]
+code = lambda size, sender: (np.arange(size) * 7 + size + sender).astype(np.uint8)
+done = []
+for size in sizes:
+    for make in (np.empty, world.empty):
+        payload = make([size], np.uint8)
+        payload[:] = code(size, rank)
+        for other in range(n):
+            post.send(other, Letter(5, part=size, flags=make is np.empty), payload, lambda: done.append(0))
+    for other in range(n):
+        post.send(other, Letter(6, part=size))
+count = 0
+def take():
+    global count
+    while heard:
+        letter = heard.pop(0)
+        count += 1
+        if letter.kind == 6:
+            assert letter.nbytes == -1
+            continue
+        assert letter.nbytes == letter.part
+        total = np.full(letter.part, 3, np.uint8)
+        expected = code(letter.part, letter.sender)
+        if letter.part and post.receive_now(letter, total, add=True):
+            assert (total == expected + np.uint8(3)).all()
+        else:
+            assert not letter.part or (letter.flags and letter.part > 8192), "it lies where all can read it"
+            post.receive(letter, total, lambda t=total, e=expected: check(t, e))
+    return count == 3 * len(sizes) * n and not post.sending and not post._open and not post._done
+def check(got, expected):
+    assert (got == expected).all()
+assert post.wait_until(take, 30)
+assert len(done) == 2 * len(sizes) * n
+world.barrier()
+post.close()
+"""
+    job(3, script)

@@ -44,10 +44,12 @@ class AnyOrder(RuleBasedStateMachine):
         w = np.zeros((workers, PUSHES), np.int64)
         server_module.CREDIT = w.nbytes * 3 // 2  # answers wait for each other
         self.server, self.desk = server_at_desk(settings(workers, self.mode, self.staleness), {"w": w})
+        self.there, self.desk.there = False, lambda letter: self.gradient(letter) if self.there else None
         self.way = {i: deque() for i in self.workers}  # letters that have not come yet
         self.iteration = dict.fromkeys(self.workers, 0)
         self.pushes = {i: [] for i in self.workers}  # iteration of each
         self.pulls, self.pushed, self.token = {}, {}, 0  # not yet answered, by token
+        self.numbers = {}  # of all pushes: worker, and how many it made before
         self.leaving = []  # answers, with what they must be when they have gone
 
     def teardown(self):
@@ -59,9 +61,10 @@ class AnyOrder(RuleBasedStateMachine):
         for worker in self.living:
             while self.iteration[worker] < end:
                 self.clock(worker)
-        while any(self.way[i] for i in self.living) or self.desk.wanted or self.leaving:
+        while any(self.way[i] for i in self.living) or self.desk.wanted or self.leaving or self.server._early:
             for worker in self.living:
                 self.deliver(worker)
+            self.nothing_comes(there=False)
             if self.desk.wanted:
                 self.arrive(0)
             self.answers_are_right()
@@ -89,15 +92,23 @@ class AnyOrder(RuleBasedStateMachine):
     def _any_living(self, number):
         return sorted(self.living)[number % len(self.living)]
 
-    @rule(worker=st.integers(0, WORKERS - 1))
-    def push(self, worker):
-        worker, iteration = self._any_living(worker), 0
+    @rule(worker=st.integers(0, WORKERS - 1), kind=st.sampled_from((Kind.PUSH, Kind.PUSH_PULL)))
+    def push(self, worker, kind):
+        worker = self._any_living(worker)
         iteration, mine = self.iteration[worker], self.pushes[worker]
         if len(mine) == PUSHES or (self.bulk and mine and mine[-1] == iteration):
             return
-        letter = self._write(worker, Kind.PUSH, iteration, 8 * PUSHES * len(self.workers))
-        self.pushed[letter.token] = worker, len(mine)
+        letter = self._write(worker, kind, iteration, 8 * PUSHES * len(self.workers))
+        self.pushed[letter.token] = self.numbers[letter.token] = worker, len(mine)
         mine.append(iteration)
+        if kind == Kind.PUSH_PULL:
+            self.pulls[letter.token] = Pull(worker, iteration + 1, len(mine))
+
+    def gradient(self, letter):
+        worker, k = self.numbers[letter.token]
+        unit = np.zeros((len(self.workers), PUSHES), np.int64)
+        unit[worker, k] = 1
+        return unit
 
     @rule(worker=st.integers(0, WORKERS - 1))
     def pull(self, worker):
@@ -129,24 +140,28 @@ class AnyOrder(RuleBasedStateMachine):
 
     # What the network does
 
-    @rule(worker=st.integers(0, WORKERS - 1))
-    def deliver(self, worker):
-        """Letters of one worker stay in order; those of the dead come late."""
+    @rule(worker=st.integers(0, WORKERS - 1), there=st.booleans())
+    def deliver(self, worker, there=False):
+        """Letters of one worker stay in order; those of the dead come late. ``there``: payloads lie where the server can
+        read them."""
+        self.there = self.desk.readable = there
         if self.way.get(worker):
             letter = self.way[worker].popleft()
             before = len(self.desk.discarded)
             self.server.handle(letter)
             assert (len(self.desk.discarded) > before) == (worker not in self.living)
 
+    @rule(there=st.booleans())
+    def nothing_comes(self, there):
+        self.there = self.desk.readable = there
+        self.desk.idle()
+
     @precondition(lambda self: self.desk.wanted)
     @rule(number=st.integers(0, 50))
     def arrive(self, number):
         """A payload is here."""
         wanted = self.desk.wanted[number % len(self.desk.wanted)]
-        worker, k = self.pushed[wanted.letter.token]
-        unit = np.zeros((len(self.workers), PUSHES), np.int64)
-        unit[worker, k] = 1
-        self.desk.comes(wanted, unit)
+        self.desk.comes(wanted, self.gradient(wanted.letter))
 
     @precondition(lambda self: self.leaving)
     @rule(number=st.integers(0, 50))
@@ -163,11 +178,16 @@ class AnyOrder(RuleBasedStateMachine):
         for sent in self.desk.take_sent() if hasattr(self, "desk") else ():
             if sent.peer not in self.living:
                 continue
+            token = sent.letter.token
             if sent.payload is None:
-                self.pushed.pop(sent.letter.token)
+                del self.pushed[token]
+                assert (sent.letter.kind == Kind.TAKEN) == (token in self.pulls), (
+                    "of a PUSH_PULL, the values follow"
+                )
                 continue
+            self.pushed.pop(token, None)  # the values say it
             self.leaving.append((sent, sent.payload.copy()))
-            self._check(self.pulls.pop(sent.letter.token), sent.payload)
+            self._check(self.pulls.pop(token), sent.payload)
 
     def _check(self, pull, values):
         assert values.max(initial=0) <= 1, "a push is in it twice"

@@ -26,3 +26,27 @@ def test_modes_on_processes(mpi_job, transport):
     assert done.returncode == 0, done.stdout[-4000:]
     assert done.stdout.count(" passed") == 4, done.stdout[-4000:]
     assert "failed" not in done.stdout
+
+
+@pytest.mark.parametrize("memory", ["world", "np"])
+def test_a_push_does_not_wait_for_lower_ranks(mpi_job, memory):
+    """Gradients are folded in rank order, and those that lie in shared memory are left there until their turn."""
+    script = f"""
+import numpy as np, ringleader as rl
+world = rl.init()
+with rl.ParameterServer(world, 1, reduction="sum") as server:
+    if server.is_worker:
+        g, out = ({memory}.empty((100_000,), np.float64) for _ in range(2))
+        g[:] = 10.0**world.rank
+        server.init({{"w": g}})
+        for iteration in range(3):
+            for turn in reversed(server.workers):
+                if turn == world.rank:
+                    server.push("w", g).wait(timeout=30)
+                server.barrier()
+            server.pull("w", out=out).wait()
+            assert (out == 111).all()
+            server.clock()
+"""
+    done = mpi_job(4, "-c", script, seconds=60)
+    assert done.returncode == 0, done.stdout[-4000:]

@@ -1,6 +1,7 @@
 """In which order letters go, and what stays where it is until it is wanted: at a desk, without a transport."""
 
 import numpy as np
+import pytest
 from helpers.leader import server_at_desk, settings, worker_at_desk
 from ringleader.runtime.comm.leader import server as server_module
 from ringleader.runtime.comm.leader import worker as worker_module
@@ -44,7 +45,21 @@ def test_urgent_pushes_overtake(monkeypatch):
     for part in (0, 1, 5, 3, 4, 2):
         answer(worker, desk, part)
         order += letters(desk)
-    assert order == [(Kind.PUSH, 5), (Kind.PUSH, 3), (Kind.PUSH, 4), (Kind.PUSH, 2), (Kind.CLOCK, -1)]
+    assert order == [(Kind.PUSH, 5), (Kind.PUSH, 3), (Kind.PUSH, 4), (Kind.PUSH, 2)]
+
+
+@pytest.mark.parametrize(("mode", "pushed", "told"), [
+    ("bsp", "abcdef", False), ("bsp", "abcdf", True), ("bsp", "", True), ("ssp", "abcdef", True), ("asp", "abcdef", True),
+])  # fmt: skip
+def test_servers_that_know_are_not_told(monkeypatch, mode, pushed, told):
+    """In mode "bsp", that an iteration is over: it takes one gradient of each tensor."""
+    worker, desk = a_worker(monkeypatch, 20, mode)
+    for iteration in (1, 2):
+        for key in pushed:
+            worker.push(key, TENSORS[key], 0, None)
+        worker.clock()
+        clocks = [sent.letter.clock for sent in desk.take_sent() if sent.letter.kind == Kind.CLOCK]
+        assert clocks == [iteration] * told
 
 
 def test_the_next_iteration_goes_after_this_one(monkeypatch):
@@ -96,6 +111,47 @@ def test_one_that_is_larger_than_all_credit_goes_alone(monkeypatch):
     assert letters(desk) == [(Kind.PUSH, 0)]
     answer(worker, desk, 0)
     assert letters(desk) == [(Kind.PUSH, 1)]
+
+
+def test_what_is_taken_makes_room_once(monkeypatch):
+    """A push_pull need not wait for its values to let the next one go."""
+    worker, desk = a_worker(monkeypatch, 2)
+    requests = {key: worker.push(key, TENSORS[key], 0, None, np.empty(SIZE))[0] for key in "abcd"}
+
+    def answer(key, kind, nbytes):
+        letter = requests[key].letter._replace(kind=kind, nbytes=nbytes, sender=worker.servers[0])
+        worker.answer(letter)
+        return letters(desk)
+
+    assert letters(desk) == [(Kind.PUSH_PULL, 0), (Kind.PUSH_PULL, 1)]
+    assert answer("a", Kind.TAKEN, -1) == [(Kind.PUSH_PULL, 2)]
+    assert not requests["a"].done
+    assert answer("a", Kind.DONE, NBYTES) == []
+    desk.comes(desk.wanted[0], np.full(SIZE, 7.0))
+    assert letters(desk) == [], "there was room for one"
+    assert requests["a"].done
+    assert np.all(requests["a"].out == 7)
+    answer("b", Kind.DONE, NBYTES)  # without a word before
+    desk.comes(desk.wanted[0], np.full(SIZE, 8.0))
+    assert letters(desk) == [(Kind.PUSH_PULL, 3)]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_push_pull_is_acknowledged_while_its_values_wait(there):
+    server, desk = server_at_desk(settings(2), TENSORS)
+    desk.readable, desk.there = there, lambda letter: np.ones(SIZE) if there else None
+    for sender in (0, 1):
+        server.handle(
+            Letter(Kind.PUSH_PULL, 0, 0, 10 + sender, nbytes=NBYTES, sender=sender, value=float("nan"))
+        )
+        if not there:
+            desk.comes(desk.wanted[0], np.ones(SIZE))
+        sent = [(s.peer, s.letter.kind, s.letter.token) for s in desk.take_sent()]
+        if sender == 0:
+            assert sent == [(0, Kind.TAKEN, 10)]
+        else:
+            assert sorted(sent) == [(0, Kind.DONE, 10), (1, Kind.DONE, 11)], "the values say it"
+    assert np.all(server.stored[0].slot.w == 2)
 
 
 def pull(server, part, priority, token, sender=0, clock=0):
