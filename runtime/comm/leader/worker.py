@@ -171,7 +171,7 @@ class Worker:
         self.iteration += 1
         unaware = [
             server for number, server in enumerate(self.settings.servers) if server in self.servers
-            and (self.settings.staleness or not self._held[number] or self._covered[number] < self._held[number])
+            and (self.settings.staleness or not self.tensors or self._covered[number] < self._held[number])
         ]  # fmt: skip
         self._covered.clear()
         if unaware:
