@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -39,16 +39,13 @@ class Server:
             list
         )  # answers to pulls, by worker
         self._lent: dict[int, int] = defaultdict(int)  # bytes on their way, by worker
-        self._early: deque[tuple[Stored, Letter]] = (
-            deque()
-        )  # pushes that are left with their workers for a moment
+        self._early: dict[tuple[int, int], Letter] = {}  # pushes left for a moment, by part, worker
         self._order = count()
         post.idle = self.idle
         self._work: dict[int, Callable[[Letter], None]] = {
             Kind.HELLO: self._hello, Kind.INIT: self._init, Kind.PUSH: self._push, Kind.PULL: self._pull,
-            Kind.PUSH_PULL: self._push_pull,
-            Kind.CLOCK: self._clock, Kind.MEET: self._meet, Kind.STATE: self._state, Kind.LOAD: self._load,
-            Kind.WHY: self._why, Kind.CLOSE: self._close,
+            Kind.PUSH_PULL: self._push_pull, Kind.CLOCK: self._clock, Kind.MEET: self._meet, Kind.STATE: self._state,
+            Kind.LOAD: self._load, Kind.WHY: self._why, Kind.CLOSE: self._close,
         }  # fmt: skip
 
     @property
@@ -149,7 +146,7 @@ class Server:
             while queue and stored.may_take(queue[0]):
                 if not self._add(stored, queue[0]):
                     if self.post.readable and stored.early(queue[0]):
-                        self._early.append((stored, queue[0]))
+                        self._early[stored.part.number, queue[0].sender] = queue[0]
                         break
                     self._take(stored, queue[0])
         ready = [pull for pull in stored.pulls if stored.may_answer(pull)]
@@ -174,8 +171,9 @@ class Server:
     def idle(self) -> bool:
         """Those whose turn to be folded has not come are copied, so that their workers need not wait for that."""
         while self._early:
-            stored, letter = self._early.popleft()
-            queue = stored.pushes[letter.sender]
+            (number, worker), letter = self._early.popitem()
+            stored = self.stored[number]
+            queue = stored.pushes[worker]
             if queue and queue[0] is letter and stored.may_take(letter):
                 self._take(stored, letter)
                 return True
