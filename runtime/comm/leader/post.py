@@ -176,7 +176,7 @@ class Post:
             peer, note = heard
             if peer in self.gone:  # that has been dealt with
                 continue
-            letter = Letter(*FORMAT.unpack(note), peer)
+            letter = Letter._make((*FORMAT.unpack(note), peer))
             if letter.seq > self._seen[peer]:
                 self._seen[peer] = letter.seq
                 self.deliver(letter)
