@@ -26,4 +26,3 @@ class Kind(IntEnum):
 
 
 ANSWERS = (Kind.DONE, Kind.ERROR, Kind.TAKEN)
-COMPRESSED = 1  # flag of a push

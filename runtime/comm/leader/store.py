@@ -38,6 +38,7 @@ class Stored:
         self.part, self.clocks, self.staleness, self.empty = part, clocks, settings.staleness, empty
         self.mean = settings.reduction == "mean"
         self.code = settings.compressor(part)  # of what comes in; to decode, one is enough for all workers
+        self.in_place = self.staleness == 0 and self.code is None  # gradients may be folded where they lie
         self.slot: Slot | None = None  # until the first values have come
         self.version = 0
         self.pushes: dict[int, deque[Letter]] = {
@@ -78,9 +79,7 @@ class Stored:
 
     def early(self, letter: Letter) -> bool:
         """May this push be folded without a copy, but later? A lower rank's, of the same iteration, is still to come."""
-        if self.staleness > 0 or self.code is not None:
-            return False
-        return self._order[self._turn] != letter.sender
+        return self.in_place and self._order[self._turn] != letter.sender
 
     def may_answer(self, pull: Letter) -> bool:
         """May a worker in iteration ``pull.clock`` see the values as they are?"""
@@ -114,7 +113,7 @@ class Stored:
     def sum_before(self, letter: Letter) -> NDArray[Any] | None:
         """What this push can be added to without a copy of it, since it is the next in rank order; then ``added`` must be
         told. None: ``take`` it."""
-        if self.staleness > 0 or self.code is not None:
+        if not self.in_place:
             return None
         self._gather()
         if self._order[self._turn] != letter.sender:
