@@ -171,9 +171,10 @@ def compile_command(options: argparse.Namespace) -> int:
         return 0
     show(
         [
-            {"file": file, "kernel": kernel, "arch": architecture, **_resources(of)}
+            {"file": file, "kernel": kernel, "arch": architecture, **_resources(found[architecture])}
             for (file, kernel), found in sorted(resources.items(), key=lambda row: natural(row[0]))
-            for architecture, of in found.items()
+            for architecture in options.architectures  # in the order asked for, whichever compiled first
+            if architecture in found
         ],
         options.form,
     )

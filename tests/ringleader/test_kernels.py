@@ -144,6 +144,16 @@ def test_compiling(capsys, operator, tmp_path):
     assert f'{operator}(11): error: identifier "keep" is undefined' in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("nvrtc", "operator")
+def test_architectures_are_listed_as_asked_for_whichever_compiles_first(capsys, monkeypatch):
+    compile_all = resources.compile_all
+    monkeypatch.setattr(
+        "ringleader.kernels.compile_all", lambda wanted, jobs: reversed(list(compile_all(wanted)))
+    )
+    rows = json.loads(run(capsys, "compile --arch 80,90a --json"))
+    assert [r["arch"] for r in rows] == ["80", "90a"] * 3
+
+
 @pytest.mark.usefixtures("emulator")
 def test_a_missing_barrier_is_found(capsys, operator):
     assert "row_sums<float, false>: no faults\n" in run(capsys, "check sums")
