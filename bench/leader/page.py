@@ -13,18 +13,17 @@ from ringleader.bench.leader.training import BATCH, EVALUATED, IN_TURN, LEARNING
 from ringleader.bench.results import machine_text
 from ringleader.bench.verdicts import LIMIT
 
-THROUGHPUT = """Each worker pushes a tensor of S bytes (float32) and pulls the sum of all workers': mode BSP, rule "assign". So W
-workers push W S bytes and pull W S, and *rate* is 2 W S over the time of an iteration, Python included, on the slowest
-worker: push_pull, clock, with nothing else under way. *share* is that rate over the speed of memory: the rate at which as many
-processes as the job has ranks copy private arrays of 64 MiB, which no cache holds, all at once (bytes copied a second, of
-all together), measured beside it in each repeat. *in caches* is the share of the rate of copies of arrays of S bytes
-instead: small ones stay in the caches of the core that copies them, so they are copied faster than anything can pass from one
-process to another. (A byte that is copied is read and written, so a share of 100 % is as much traffic as the copies have.
-AllReduce's *of limit* above counts one read and one write of S a rank, half of it: by that measure shares would be half as
-large.) In turn in each repeat: the parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies.
-*ring* and *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays that are exchanged are
-from `world.empty`. A cell has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones
-threads of workers."""
+THROUGHPUT = """Each worker pushes a tensor of S bytes (float32) and pulls the sum of all workers': mode BSP, rule "assign".
+So W workers push W S bytes and pull W S, and *rate* is 2 W S over the time of an iteration: push_pull, clock, Python
+included, with nothing else under way. *share* is that rate over the speed of memory: the rate at which as many processes as
+the job has ranks copy private arrays of 64 MiB, which no cache holds, all at once (bytes copied a second, of all together),
+measured beside it in each repeat. Times last from the first rank's start to the last one's end. *in caches* is the share of
+the rate of copies of arrays of S bytes instead: small ones stay in the caches of the core that copies them. (A byte that is
+copied is read and written, so a share of 100 % is as much traffic as the copies have. AllReduce's *of limit* above counts
+one read and one write of S a rank, half of it: by that measure shares would be half as large.) In turn in each repeat: the
+parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies. *ring* and *auto* say how many
+times as long that AllReduce takes; below 1 it is the faster. All arrays that are exchanged are from `world.empty`. A cell
+has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones threads of workers."""
 STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH}
 images a worker and step, each worker from its own part of the images. A gradient is divided by the images of all workers,
 so as many gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one

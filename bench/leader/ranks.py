@@ -43,12 +43,14 @@ class Series:
     def _ask(self, iterations: int) -> float:
         answers = self.job.ask(iterations=iterations, **self.order)
         self.wrong += sum(answer.get("wrong", 0) for answer in answers)
-        return max(1e-9, slowest(answers) / iterations)
+        return max(1e-9, seconds(answers) / iterations)
 
 
-def slowest(answers: list[Answer]) -> float:
-    """Seconds on the rank that took longest."""
-    return float(max(answer["times"][0] for answer in answers)) / 1e9
+def seconds(answers: list[Answer]) -> float:
+    """From when the first rank began until the last one ended. Where ranks take turns on a core, the time that each took by
+    itself would leave out what it waited for its first turn."""
+    starts, ends = zip(*(answer["span"] for answer in answers if answer["span"] is not None))
+    return float(max(ends) - min(starts)) / 1e9
 
 
 @contextmanager

@@ -118,8 +118,9 @@ def run(
                            ranks=each.workers, nbytes=nbytes)
                     for algorithm in ALGORITHMS
                 ]  # fmt: skip
-                memory, copies = (series(job, do="copy", nbytes=size) for size in (MEMORY, nbytes))
-                measure([leader, *rings, memory, copies], repeats, budget)
+                memory = series(job, do="copy", nbytes=MEMORY)
+                copies = memory if nbytes == MEMORY else series(job, do="copy", nbytes=nbytes)
+                measure(list(dict.fromkeys([leader, *rings, memory, copies])), repeats, budget)
                 yield Row(
                     each, nbytes, leader.seconds, {a: s.seconds for a, s in zip(ALGORITHMS, rings)},
                     [each.ranks * MEMORY / seconds for seconds in memory.seconds],

@@ -1,7 +1,8 @@
 """One rank of a job: ``python -m ringleader.bench.leader.worker SOCKET``; does what the orchestrator's orders say.
 
-An order goes to all ranks. Those that have no part in it answer at once and sleep on, so that dedicated servers take no
-core from an AllReduce of the workers. All arrays that are exchanged lie in memory that the node's ranks share.
+An order goes to all ranks. Their answers say when it began and ended there, "span". Those that have no part in it answer
+None at once and sleep on, so that dedicated servers take no core from an AllReduce of the workers. All arrays that are
+exchanged lie in memory that the node's ranks share.
 
 Each runs as it runs best: collectives and copies with every rank on a core of its own, as far as there are cores (see
 ``stay`` in bench/worker.py), the parameter server and its letters wherever the system puts them (measured: half the time).
@@ -45,11 +46,11 @@ class Rank:
         return {"transport": self.world.transport, "numpy": np.__version__, "python": sys.version.split()[0]}
 
     def push_pull(self, servers: int, colocated: bool, nbytes: int, iterations: int) -> dict[str, Any]:
-        """Nanoseconds of ``iterations`` of: push ``nbytes``, pull what the sum of all workers' is, clock. And how many
+        """Start and end of ``iterations`` of: push ``nbytes``, pull what the sum of all workers' is, clock. And how many
         elements of the last sum were wrong."""
         self._stay(False)
         server = ParameterServer(self.world, servers, reduction="sum", colocated=colocated)
-        took = wrong = 0
+        span, wrong = None, 0
         if server.is_worker:
             count, number = len(server.workers), server.workers.index(self.rank)
             gradient, out = self._pair("exchanged", nbytes)
@@ -61,43 +62,44 @@ class Rank:
                 server.push_pull("w", gradient, out=out).wait()
                 server.clock()
 
-            took = _timed(iterate, iterations, server.barrier)
+            span = _timed(iterate, iterations, server.barrier)
             wrong = int(np.count_nonzero(out != count * code + count * (count - 1) // 2))
         server.close()
-        return {"times": [took], "wrong": wrong}
+        return {"span": span, "wrong": wrong}
 
     def collective(self, name: str, algorithm: str, options: dict[str, int], ranks: int, nbytes: int, iterations: int,
                    ) -> dict[str, Any]:  # fmt: skip
-        """Nanoseconds of so many calls on the first ``ranks`` ranks; a rank gives ``nbytes``, or a block of ``nbytes``
+        """Start and end of so many calls on the first ``ranks`` ranks; a rank gives ``nbytes``, or a block of ``nbytes``
         where it gives or gets one of each rank."""
         group = self._group(ranks)
         if group is None:
-            return {"times": [0]}
+            return {"span": None}
         self._stay(True)
         how = algorithm if algorithm == "auto" else build(name, algorithm, ranks, **options)
         call = self._call(group, name, how, nbytes)
-        return {"times": [_timed(call, iterations, group.barrier)]}
+        return {"span": _timed(call, iterations, group.barrier)}
 
     def copy(self, nbytes: int, iterations: int) -> dict[str, Any]:
-        """Nanoseconds of copying ``nbytes`` so many times, on all ranks at once."""
+        """Start and end of copying ``nbytes`` so many times, on all ranks at once."""
         self._stay(True)
         source, target = self._private(nbytes)
         source[...] = 1
-        return {"times": [_timed(partial(np.copyto, target, source), iterations, self.world.barrier)]}
+        return {"span": _timed(partial(np.copyto, target, source), iterations, self.world.barrier)}
 
     def fold(self, nbytes: int, iterations: int) -> dict[str, Any]:
-        """Nanoseconds of as many sums of two arrays, on rank 0 alone."""
+        """Start and end of as many sums of two arrays, on rank 0 alone."""
         if self.rank:
-            return {"times": [0]}
+            return {"span": None}
         total, other = self._private(nbytes)
         total[...] = other[...] = 0
-        return {"times": [_timed(partial(np.add, total, other, out=total), iterations)]}
+        return {"span": _timed(partial(np.add, total, other, out=total), iterations)}
 
     def letters(self, nbytes: int, iterations: int) -> dict[str, Any]:
-        """Nanoseconds of half as many round trips between ranks 0 and 1, by letters as the parameter server sends them."""
+        """So many round trips between ranks 0 and 1, by letters as the parameter server sends them: their start, and half the
+        time until their end, which is one letter's."""
         group = self._group(2)
         if group is None:
-            return {"times": [0]}
+            return {"span": None}
         self._stay(False)
         mine, yours = self._pair("exchanged", nbytes)
         mine[...] = yours[...] = 0
@@ -120,10 +122,10 @@ class Rank:
             if self.rank == 1:
                 post.send(0, Letter(Kind.PUSH), mine)
 
-        took = _timed(turn, iterations) // 2
+        start, end = _timed(turn, iterations)
         post.wait_until(lambda: not post.sending, PATIENCE)
         post.close()
-        return {"times": [took]}
+        return {"span": [start, (start + end) // 2]}
 
     def train(self, mode: str, staleness: int | None, **options: Any) -> dict[str, Any]:
         """See ``by_server``; mode "ring": ``by_allreduce``, on all ranks but the last."""
@@ -177,15 +179,17 @@ class Rank:
         return self.arrays["private"][1]
 
 
-def _timed(call: Callable[[], object], iterations: int, together: Callable[[], object] = lambda: None) -> int:
-    """Nanoseconds of so many calls, after some that warm up. ``together``: begin when all ranks do."""
+def _timed(call: Callable[[], object], iterations: int, together: Callable[[], object] = lambda: None
+) -> list[int]:  # fmt: skip
+    """When so many calls began and ended, after some that warm up, in nanoseconds of a clock that all ranks of this node
+    share. ``together``: begin when all ranks do."""
     for _ in range(WARM_UP):
         call()
     together()
     start = time.perf_counter_ns()
     for _ in range(iterations):
         call()
-    return time.perf_counter_ns() - start
+    return [start, time.perf_counter_ns()]
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ static void gather(char* to, const std::vector<Span>& spans, size_t from, size_t
 
 // Rings
 
+static bool is_quiet(const Header& header) { return header.kind == Kind::finished && header.position; }
+
 bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t count) {
     if (peer.sent - peer.seen_taken == kSlots) {
         peer.seen_taken = peer.out->taken.load(std::memory_order_acquire);
@@ -57,6 +59,7 @@ bool Device::place(Peer& peer, const Header& header, const Span* spans, size_t c
     // Each looks only after it has shown what it does, so one of them sees the other: this rank that the peer sleeps, or
     // the peer the message.
     slot.turn.store(++peer.sent, std::memory_order_seq_cst);
+    if (is_quiet(header)) return true;
     if (peer.bell->asleep.load(std::memory_order_seq_cst) && peer.bell->asleep.exchange(0)) wake(peer.bell->asleep);
     return true;
 }
@@ -78,14 +81,16 @@ void Device::drain() {
             if (!place(peer, header, &span, 1)) break;
             peer.waiting.pop_front();
         }
-        for (;;) {
-            Slot& slot = peer.in->slots[peer.read % kSlots];
-            if (slot.turn.load(std::memory_order_acquire) != peer.read + 1) break;
-            handle(p, slot.header, slot.payload);
-            peer.in->taken.store(++peer.read, std::memory_order_release);
-        }
+        while (peer.in->slots[peer.read % kSlots].turn.load(std::memory_order_acquire) == peer.read + 1) next(p);
     }
     pass_on();
+}
+
+void Device::next(int p) {
+    Peer& peer = peers_[p];
+    const Slot& slot = peer.in->slots[peer.read % kSlots];
+    handle(p, slot.header, slot.payload);
+    peer.in->taken.store(++peer.read, std::memory_order_release);
 }
 
 void Device::progress() {
@@ -95,14 +100,21 @@ void Device::progress() {
 
 bool Device::news() {
     std::lock_guard lock(mutex_);
-    for (const Peer& peer : peers_)
-        if (peer.in->slots[peer.read % kSlots].turn.load(std::memory_order_seq_cst) == peer.read + 1) return true;
+    for (int p = 0; p < size_; ++p) {
+        const Peer& peer = peers_[p];
+        for (;;) {
+            const Slot& slot = peer.in->slots[peer.read % kSlots];
+            if (slot.turn.load(std::memory_order_seq_cst) != peer.read + 1) break;
+            if (!is_quiet(slot.header)) return true;
+            next(p);
+        }
+    }
     return false;
 }
 
 bool Device::await_news(std::chrono::microseconds most, bool sleep) {
     constexpr int kLooks = 16;  // between two looks at the clock
-    constexpr int kYields = 2;  // before a rank that shares its core sleeps: who has news may run now
+    constexpr int kYields = 16; // before a rank that shares its core sleeps: who has news may run now
     const int spins = spins_before_yield.load(std::memory_order_relaxed);
     const auto end = std::chrono::steady_clock::now() + most;
     for (int turn = 1; !news(); ++turn) {
@@ -187,11 +199,16 @@ Receive* Device::find_receive(int peer, const Header& header) {
     return nullptr;
 }
 
+static Header reply_to(const Header& header) {
+    const uint64_t quiet = header.kind == Kind::announce ? header.position : 0;
+    return {Kind::finished, 0, 0, 0, header.request, 0, quiet, 0};
+}
+
 void Device::match(Receive& receive, int peer, const Header& header, const char* payload) {
     receive.matched = true;
     receive.peer = peer;
     receive.key = header.key;
-    const Header finished{Kind::finished, 0, 0, 0, header.request, 0, 0, 0};
+    const Header finished = reply_to(header);
     const bool silent = header.kind == Kind::eager && !header.position;
     if (header.length != receive.total) {
         receive.wrong_length = receive.done = true;
@@ -229,7 +246,7 @@ bool Device::start(Send& send) {
     std::lock_guard lock(mutex_);
     for (const Span& span : send.spans) send.total += span.bytes;
     send.number = ++numbers_;
-    Header header{Kind::announce, send.context, send.key, send.total, send.number, Arena::kNowhere, 0, 0};
+    Header header{Kind::announce, send.context, send.key, send.total, send.number, Arena::kNowhere, send.quiet, 0};
     std::vector<Span> inside;  // the slot
     header.note = send.note.size();
     if (header.note) inside.push_back({send.note.data(), header.note});
@@ -340,7 +357,7 @@ bool Device::probe(uint32_t context, int& peer, uint64_t& key, size_t& length) {
     return false;
 }
 
-bool Device::hear(uint32_t context, int& peer, std::string& note) {
+bool Device::hear(uint32_t context, int& peer, std::string& note, bool& here) {
     std::lock_guard lock(mutex_);
     drain();
     for (auto message = unexpected_.begin(); message != unexpected_.end(); ++message) {
@@ -348,6 +365,7 @@ bool Device::hear(uint32_t context, int& peer, std::string& note) {
         if (message->heard || header.context != context || !header.note) continue;
         message->heard = true;
         peer = message->peer;
+        here = message->here();
         note.assign(message->payload.data(), header.note);
         if (!header.length) {
             finish(*message);
@@ -363,7 +381,7 @@ bool Device::pick(uint32_t context, int peer, uint64_t key, Unexpected& message)
     for (auto found = unexpected_.begin(); found != unexpected_.end(); ++found) {
         const Header& header = found->header;
         if (found->peer != peer || header.context != context || header.key != key) continue;
-        if (header.kind == Kind::announce && header.place == Arena::kNowhere) return false;
+        if (!found->here()) return false;
         message = std::move(*found);
         unexpected_.erase(found);
         return true;
@@ -379,7 +397,7 @@ void Device::close(const Unexpected& message) {
 void Device::finish(const Unexpected& message) {
     const Header& header = message.header;
     if (header.kind == Kind::eager && !header.position) return;  // its sender does not wait
-    post(message.peer, {Kind::finished, 0, 0, 0, header.request, 0, 0, 0});
+    post(message.peer, reply_to(header));
 }
 
 void Device::forget(uint32_t first, uint32_t last) {

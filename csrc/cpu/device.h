@@ -55,7 +55,8 @@ struct Header {
     uint64_t length;    // of the whole message
     uint64_t request;   // of the sender (eager, announce, finished), of the receiver (piece), both in turn (grant)
     uint64_t place;     // offset in the sender's arena, or the receiver's request (grant), or a block (released)
-    uint64_t position;  // of a piece in its message; for eager: whether the sender waits for `finished`
+    uint64_t position;  // of a piece in its message; eager: does the sender wait for `finished`; announce, finished:
+                        // may the sender sleep on
     uint64_t bytes;     // here, or at `place`
     uint64_t note = 0;  // bytes of a note, before what lies here
 };
@@ -76,7 +77,8 @@ struct Send {
     uint32_t context = 0;
     uint64_t key = 0;
     bool synchronous = false;  // complete only when its receive has been matched
-    std::string note;  // at most kInline bytes
+    bool quiet = false;        // not worth waking this rank for, once it has been read
+    std::string note;          // at most kInline bytes
     std::vector<Span> spans;
     bool done = false;
 
@@ -115,6 +117,8 @@ struct Unexpected {
     Header header;
     std::vector<char> payload;  // with the note before it
     bool heard = false;         // its note
+    // Can its bytes be read in one piece?
+    bool here() const { return header.kind == Kind::eager || header.place != Arena::kNowhere; }
 };
 
 class Device {
@@ -140,14 +144,15 @@ public:
     void cancel(Send& send);
     void cancel(Receive& receive);
     void progress();
-    // Wait until a neighbour has sent anything, at most so long; has one? Moves nothing. What another thread of this
-    // rank moves meanwhile is not seen, so `most` should be short. `sleep`: do not keep a core busy for it; where ranks
-    // share cores none does.
+    // Wait until a neighbour has sent anything but that it has read what was `quiet`, at most so long; has one? What
+    // another thread of this rank moves meanwhile is not seen, so `most` should be short. `sleep`: do not keep a core busy
+    // for it; where ranks share cores none does.
     bool await_news(std::chrono::microseconds most, bool sleep);
     // The oldest message of this context that nobody has asked for; false if there is none.
     bool probe(uint32_t context, int& peer, uint64_t& key, size_t& length);
-    // The oldest note of this context that has not been heard; false if there is none. A message of 0 bytes is gone then.
-    bool hear(uint32_t context, int& peer, std::string& note);
+    // The oldest note of this context that has not been heard; false if there is none. `here`: can `take` have the rest? A
+    // message of 0 bytes is gone then.
+    bool hear(uint32_t context, int& peer, std::string& note, bool& here);
     // Hand out a message that came before anybody asked for it: `consume(from, length)`; false if its bytes are not there
     // to be read in one piece, and must be received.
     template <class Consume>
@@ -181,6 +186,7 @@ private:
     bool acknowledge(Receive& receive, const std::vector<Piece>& pieces);
     void drain();
     bool news();
+    void next(int peer);
     bool sleep_until(std::chrono::steady_clock::time_point end);
     Bell& bell() { return *reinterpret_cast<Bell*>(arena_.at(ring_to(size_))); }
     bool pick(uint32_t context, int peer, uint64_t key, Unexpected& message);

@@ -9,7 +9,7 @@ namespace {
 class Message {
 public:
     Message(std::shared_ptr<Caller> caller, py::buffer view, bool is_receive, int peer, Group::Purpose purpose,
-            uint64_t key, bool any_key, bool synchronous, const std::string& note)
+            uint64_t key, bool any_key, bool synchronous, const std::string& note, bool quiet)
         : caller_(std::move(caller)), info_(view.request(is_receive)), is_receive_(is_receive) {
         auto* at = static_cast<char*>(info_.ptr);
         const auto bytes = static_cast<size_t>(info_.size * info_.itemsize);
@@ -31,6 +31,7 @@ public:
             send_.key = key;
             send_.synchronous = synchronous;
             send_.note = note;
+            send_.quiet = quiet;
             send_.spans = {{at, bytes}};
             done_ = device().start(send_);
         }
@@ -92,26 +93,24 @@ py::array empty(std::shared_ptr<Node> node, const std::vector<py::ssize_t>& shap
     return py::array(dtype, shape, {}, node->arena().at(offset), owner);
 }
 
-// The next note from anyone, with the rank that it is from, or None.
+// The next note from anyone: its rank, the note, and whether `take` can have the rest; or None.
 py::object hear(Caller& caller) {
     int peer;
     std::string note;
-    if (!caller.group.device().hear(caller.group.context(Group::direct_messages), peer, note)) return py::none();
-    return py::make_tuple(caller.group.rank_of(peer), py::bytes(note));
+    bool here;
+    if (!caller.group.device().hear(caller.group.context(Group::direct_messages), peer, note, here)) return py::none();
+    return py::make_tuple(caller.group.rank_of(peer), py::bytes(note), here);
 }
 
-// The bytes of a message with a note, now, into `array`, or folded into it; false if they must be received.
-bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::string& fold) {
+// The bytes of a message with a note, now, into `array`, or added to it as numbers of `type`, which are its own; false if
+// they must be received.
+bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::string& type) {
     if (!(array.flags() & py::array::c_style)) throw std::invalid_argument("a message needs contiguous memory");
     auto* to = static_cast<char*>(array.mutable_data());
     const auto bytes = static_cast<size_t>(array.nbytes());
-    Folder folder = nullptr;
-    if (!fold.empty()) {
-        const auto type = py::cast<std::string>(py::object(array.dtype().attr("name")));
-        folder = find_folder(fold_named(fold), type_named(type));
-        if (!folder) throw std::invalid_argument(fold + " of " + type);
-    }
-    const auto count = static_cast<size_t>(array.size());
+    const bool add = !type.empty();
+    const Folder folder = add ? find_folder(fold_named("sum"), type_named(type)) : nullptr;
+    const size_t count = add ? bytes / size_of(type_named(type)) : 0;
     const Group& group = caller.group;
     const int there = group.members().at(static_cast<size_t>(peer));
     py::gil_scoped_release unlocked;
@@ -157,12 +156,13 @@ void bind_messages(py::module_& m) {
              py::arg("microseconds"), py::arg("sleep"), py::call_guard<py::gil_scoped_release>())
         .def("empty", &empty, py::arg("shape"), py::arg("dtype"));
     m.def("hear", &hear, py::arg("caller"));
-    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("fold") = "");
+    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("type") = "");
     py::class_<Message>(m, "Message")
         .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool,
-                      const std::string&>(),
+                      const std::string&, bool>(),
              py::arg("caller"), py::arg("view"), py::arg("is_receive"), py::arg("peer"), py::arg("purpose"),
-             py::arg("key"), py::arg("any_key") = false, py::arg("synchronous") = false, py::arg("note") = py::bytes())
+             py::arg("key"), py::arg("any_key") = false, py::arg("synchronous") = false, py::arg("note") = py::bytes(),
+             py::arg("quiet") = false)
         .def_property_readonly("done", &Message::done)
         .def("test", &Message::test)
         .def("cancel", &Message::cancel)

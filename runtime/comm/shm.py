@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,13 @@ from ringleader.collectives.tuning import Choice
 from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm import engine, ulfm
 from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
+from ringleader.runtime.comm.ops import OPS
 from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Mail, Request
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
 # Bytes from which an AllReduce across nodes folds inside of each node first.
 HIERARCHICAL = 64 << 10
-WAIT, LONGEST_WAIT = 100, 1000  # microseconds of a wait for messages: the first, and after several others
+WAIT = 1000  # microseconds of a wait for messages
 PATIENT = 20  # such waits before a rank sleeps although nobody needs its core
 NOTHING = np.empty(0, np.uint8)
 ADDRESSES = 1 << 46  # bytes of address space for the arenas of all ranks of a node
@@ -135,30 +137,38 @@ class _Sending(Request):
         self.message.cancel()
 
 
+@cache
+def _summed(dtype: np.dtype[Any]) -> str | None:
+    """What the engine calls it, if it can add such numbers."""
+    return dtype.name if engine.runs(OPS["sum"], dtype) else None
+
+
 class _Mail(Mail):
     """Through memory: the note travels with what tells where the payload lies."""
-
-    readable = True
 
     def __init__(self, transport: ShmTransport) -> None:
         self.transport, self.caller = transport, transport.caller
 
-    def send(self, peer: int, note: bytes, payload: Bytes | None, tag: int) -> list[Request]:
+    def send(
+        self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
+    ) -> list[Request]:  # fmt: skip
         message = _engine.Message(
-            self.caller, NOTHING if payload is None else payload, False, peer, _engine.Purpose.direct, tag, note=note
+            self.caller, NOTHING if payload is None else payload, False, peer, _engine.Purpose.direct, tag, note=note,
+            quiet=quiet,
         )  # fmt: skip
         return [] if message.done else [_Sending(message, peer, tag)]
 
-    def hear(self) -> tuple[int, bytes] | None:
+    def hear(self) -> tuple[int, bytes, bool] | None:
         return _engine.hear(self.caller)
 
     def take(self, peer: int, tag: int, view: Bytes) -> Request | None:
         return None if self.take_now(peer, tag, view, add=False) else super().take(peer, tag, view)
 
     def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
-        if add and array.dtype.name not in _engine.TYPES:
-            return False
-        return _engine.take(self.caller, peer, tag, array, "sum" if add else "")
+        if not add:
+            return _engine.take(self.caller, peer, tag, array)
+        name = _summed(array.dtype)
+        return name is not None and _engine.take(self.caller, peer, tag, array, name)
 
     def close(self) -> None:
         pass
@@ -215,7 +225,7 @@ class ShmTransport(MpiTransport):
     def await_message(self, turn: int) -> None:
         if not self.whole:
             return self.pause(turn)
-        self.home.node.await_news(min(WAIT * turn, LONGEST_WAIT), turn > PATIENT)
+        self.home.node.await_news(WAIT, turn > PATIENT)
         return None
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:

@@ -102,11 +102,7 @@ class Pieces(Request):
 
 class Mail:
     """Notes of ``nbytes`` bytes from anyone, each with or without a payload, which stays with its sender until it is taken.
-    One for a transport, which is then used for nothing else. Here: a message for the note, one for the payload.
-
-    ``readable``: payloads in memory from ``Transport.empty`` can be read where they lie, by ``take_now``."""
-
-    readable = False
+    One for a transport, which is then used for nothing else. Here: a message for the note, one for the payload."""
 
     def __init__(self, transport: Transport, nbytes: int) -> None:
         self.transport = transport
@@ -116,27 +112,31 @@ class Mail:
     def _listen(self) -> Request:
         return self.transport.irecv(self._note, ANY, point_to_point(0), whole=True)
 
-    def send(self, peer: int, note: bytes, payload: Bytes | None, tag: int) -> list[Request]:
-        """What is under way of it, the payload last. ``tag``: from 1 on, another for each payload that is."""
+    def send(
+        self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
+    ) -> list[Request]:  # fmt: skip
+        """What is under way of it, the payload last. ``tag``: from 1 on, another for each payload that is. ``quiet``: this
+        rank need not wake up when the payload has been taken."""
         requests = [self.transport.isend(np.frombuffer(note, np.uint8), peer, point_to_point(0), whole=True)]
         if payload is not None:
             requests.append(self.transport.isend(payload, peer, point_to_point(tag)))
         return requests
 
-    def hear(self) -> tuple[int, bytes] | None:
-        """The next note, and whose it is; None if there is none yet."""
+    def hear(self) -> tuple[int, bytes, bool] | None:
+        """The next note: whose it is, the note, and can ``take_now`` have its payload? None if there is none yet."""
         if self._listening is None or not self._listening.test():
             return None
         peer, note = self._listening.peer, self._note.tobytes()
         self._listening = self._listen()
-        return peer, note
+        return peer, note, False
 
     def take(self, peer: int, tag: int, view: Bytes) -> Request | None:
         """Start to take a payload into ``view``; None: it is there."""
         return self.transport.irecv(view, peer, point_to_point(tag))
 
     def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
-        """Copy a payload into ``array``, or add it to that, out of its sender's memory; False: it is not to be read there."""
+        """Copy a payload into ``array``, or add it to that, out of its sender's memory, where ``hear`` has said that it can
+        be read; False: this cannot be done."""
         return False
 
     def close(self) -> None:

@@ -76,12 +76,12 @@ class Desk:
         self.wanted: list[Wanted] = []
         self.discarded: list[Letter] = []
         self.there: Callable[[Letter], np.ndarray | None] = lambda letter: None
-        self.readable = False
         self.idle: Callable[[], bool] = lambda: False
         self.calls: deque[Callable[[], None]] = deque()
 
     def send(
-        self, peer: int, letter: Letter, payload: np.ndarray | None = None, done: Callable[[], None] | None = None
+        self, peer: int, letter: Letter, payload: np.ndarray | None = None, done: Callable[[], None] | None = None,
+        quiet: bool = True,
     ) -> None:  # fmt: skip
         nbytes = -1 if payload is None else payload.nbytes
         self.sent.append(Sent(peer, letter._replace(nbytes=nbytes), payload, done))
@@ -91,7 +91,7 @@ class Desk:
         self.wanted.append(Wanted(letter, into, done))
 
     def receive_now(self, letter: Letter, into: np.ndarray, add: bool = False) -> bool:
-        payload = self.there(letter)
+        payload = self.there(letter) if letter.readable else None
         if payload is not None:
             into.reshape(payload.shape)[...] = into + payload if add else payload
         return payload is not None

@@ -22,7 +22,7 @@ class Kind(IntEnum):
     # From a server, about the letter with the same token:
     DONE = 20  # payload, if any: what was asked for
     ERROR = 21  # payload: text
-    TAKEN = 22  # the gradient of a PUSH_PULL is here; the values follow
+    TAKEN = 22  # the gradient of a PUSH_PULL that is not free is here; the values follow
 
 
 ANSWERS = (Kind.DONE, Kind.ERROR, Kind.TAKEN)

@@ -27,8 +27,9 @@ LOOK_EVERY = 0.02  # seconds between two looks at who is gone
 
 
 class Letter(NamedTuple):
-    """``seq``: number among all letters from this sender to this receiver, from 1 on. ``answers``: the ``token`` of the
-    letter that this one answers. ``nbytes``: of the payload, -1 if there is none."""
+    """``token``: the same in an answer. ``free``: of a push that nobody waits for by itself. ``nbytes``: of the payload,
+    -1 if there is none. ``seq``: number among all letters from this sender to this receiver, from 1 on. ``readable``: can
+    ``receive_now`` have the payload?"""
 
     kind: int
     part: int = -1
@@ -36,14 +37,15 @@ class Letter(NamedTuple):
     token: int = 0
     priority: int = 0
     value: float = 0.0
-    flags: int = 0
+    free: bool = False
     nbytes: int = -1
     tag: int = 0
     seq: int = 0
     sender: int = -1
+    readable: bool = False
 
 
-FORMAT = struct.Struct("<iiqqidiqiq")  # of all but the sender, which is known from the message
+FORMAT = struct.Struct("<iiqqid?qiq")  # of all but the last two, which the receiver knows
 
 
 class _Open(NamedTuple):
@@ -81,9 +83,11 @@ class Post:
         self._mail = transport.mail(FORMAT.size)
 
     def send(
-        self, peer: int, letter: Letter, payload: NDArray[Any] | None = None, done: Callable[[], None] | None = None
+        self, peer: int, letter: Letter, payload: NDArray[Any] | None = None, done: Callable[[], None] | None = None,
+        quiet: bool = True,
     ) -> None:  # fmt: skip
-        """``payload``: contiguous; must stay as it is until ``done`` is called. To a rank that is gone: nothing happens."""
+        """``payload``: contiguous; must stay as it is until ``done`` is called. ``quiet``: when something else wakes this
+        rank is soon enough for that. To a rank that is gone: nothing happens."""
         if peer in self.gone:
             return
         self._sent[peer] += 1
@@ -95,7 +99,7 @@ class Post:
             self.sent_bytes += nbytes
         self.sent_bytes += FORMAT.size
         note = FORMAT.pack(*letter[:7], nbytes, tag, self._sent[peer])
-        requests = self._mail.send(peer, note, view if nbytes > 0 else None, tag)
+        requests = self._mail.send(peer, note, view if nbytes > 0 else None, tag, quiet)
         self._open += [_Open(request, peer, None, note) for request in requests[:-1]]
         if requests:
             self._open.append(_Open(requests[-1], peer, done, view))
@@ -116,14 +120,9 @@ class Post:
         else:
             self._open.append(_Open(request, letter.sender, done, view))
 
-    @property
-    def readable(self) -> bool:
-        """Is there hope for ``receive_now``?"""
-        return self._mail.readable
-
     def receive_now(self, letter: Letter, into: NDArray[Any], add: bool = False) -> bool:
         """Take the payload at once, out of its sender's memory, or ``add`` it; False: that cannot be, so ``receive`` it."""
-        return self._mail.take_now(letter.sender, letter.tag, into, add)
+        return letter.readable and self._mail.take_now(letter.sender, letter.tag, into, add)
 
     def later(self, call: Callable[[], None]) -> None:
         """Call it once what is going on has been dealt with."""
@@ -173,10 +172,10 @@ class Post:
         moved = False
         while (heard := self._mail.hear()) is not None:
             moved = True
-            peer, note = heard
+            peer, note, readable = heard
             if peer in self.gone:  # that has been dealt with
                 continue
-            letter = Letter._make((*FORMAT.unpack(note), peer))
+            letter = Letter._make((*FORMAT.unpack(note), peer, readable))
             if letter.seq > self._seen[peer]:
                 self._seen[peer] = letter.seq
                 self.deliver(letter)

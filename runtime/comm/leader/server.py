@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -22,7 +22,9 @@ from ringleader.runtime.comm.leader.settings import Settings
 from ringleader.runtime.comm.leader.state import packed, unpacked
 from ringleader.runtime.comm.leader.store import Clocks, Stored
 
-CREDIT = 8 << 20  # bytes on their way to one worker at once: what is more urgent can still go before the rest
+# Bytes on their way to one worker at once: what is more urgent can still go before the rest. QUIET: so many that this rank
+# need not know at once when they have been read.
+CREDIT, QUIET = 8 << 20, 4 << 20
 
 
 class Server:
@@ -109,6 +111,8 @@ class Server:
         def here() -> None:
             stored.slot = self.rule.slot(stored.part, w)
             self._answer(letter)
+            self._take_in(stored, stored.pushes)
+            self._answer_pulls(stored)
             self._advance(stored)
 
         self.post.receive(letter, w, here)
@@ -122,11 +126,13 @@ class Server:
     def _pull(self, letter: Letter) -> None:
         self.patience.start(letter)
         self.stored[letter.part].pulls.append(letter)
-        self._advance(self.stored[letter.part])
+        self._answer_pulls(self.stored[letter.part])
 
     def _push_pull(self, letter: Letter) -> None:
-        self.stored[letter.part].pushes[letter.sender].append(letter)
-        self._pull(letter._replace(kind=Kind.PULL, clock=letter.clock + 1))
+        pull = Letter(Kind.PULL, letter.part, letter.clock + 1, *letter[3:])
+        self.patience.start(pull)
+        self.stored[letter.part].pulls.append(pull)
+        self._push(letter)
 
     def _clock(self, letter: Letter) -> None:
         self.clocks.told[letter.sender] = letter.clock
@@ -137,18 +143,27 @@ class Server:
     def _advance(self, stored: Stored, cause: int | None = None) -> None:
         """Take what may be taken, answer what may be answered, version by version. ``cause``: the worker whose coming made
         it possible."""
-        self._step(stored, cause)
+        self._take_in(stored, () if cause is None else (cause,))
+        if stored.staleness > 0:
+            self._answer_pulls(stored, cause)
         while stored.fold():
-            self._step(stored, cause)
+            self._take_in(stored, stored.pushes)
+            self._answer_pulls(stored, cause)
 
-    def _step(self, stored: Stored, cause: int | None) -> None:
-        for queue in stored.pushes.values():
+    def _take_in(self, stored: Stored, workers: Iterable[int]) -> None:
+        """What these have pushed, and what could not be folded before that."""
+        self._add(stored)
+        for worker in workers:
+            queue = stored.pushes[worker]
             while queue and stored.may_take(queue[0]):
-                if not self._add(stored, queue[0]):
-                    if self.post.readable and stored.early(queue[0]):
-                        self._early[stored.part.number, queue[0].sender] = queue[0]
-                        break
-                    self._take(stored, queue[0])
+                if stored.early(queue[0]):
+                    if not queue[0].free:
+                        self._early[stored.part.number, worker] = queue[0]
+                    break
+                self._take(stored, queue[0])
+                self._add(stored)
+
+    def _answer_pulls(self, stored: Stored, cause: int | None = None) -> None:
         ready = [pull for pull in stored.pulls if stored.may_answer(pull)]
         for pull in ready:
             stored.pulls.remove(pull)
@@ -159,14 +174,15 @@ class Server:
         for worker in {pull.sender for pull in ready}:
             self._lend(worker)
 
-    def _add(self, stored: Stored, letter: Letter) -> bool:
-        """Fold a gradient out of its worker's memory, if that can be."""
-        total = stored.sum_before(letter)
-        if total is None or not self.post.receive_now(letter, total, add=True):
-            return False
-        stored.added(letter)
-        self.post.later(lambda: self._acknowledge(stored, letter))
-        return True
+    def _add(self, stored: Stored) -> None:
+        """Fold gradients out of their workers' memory, as far as that can be."""
+        while (letter := stored.in_turn()) is not None:
+            total = stored.sum_before()
+            if total is not None and self.post.receive_now(letter, total, add=True):
+                stored.added(letter)
+                self._acknowledge_later(stored, letter)
+            else:
+                self._take(stored, letter)
 
     def idle(self) -> bool:
         """Those whose turn to be folded has not come are copied, so that their workers need not wait for that."""
@@ -196,15 +212,21 @@ class Server:
 
         if self.post.receive_now(letter, payload):
             here()
-            self.post.later(lambda: self._acknowledge(stored, letter))
+            self._acknowledge_later(stored, letter)
         else:
             self.post.receive(letter, payload, came)
+
+    def _acknowledge_later(self, stored: Stored, push: Letter) -> None:
+        if not push.free:
+            self.post.later(lambda: self._acknowledge(stored, push))
 
     def _acknowledge(self, stored: Stored, push: Letter) -> None:
         """It is in. The values of a PUSH_PULL say so themselves, where they are not waited for."""
         if push.kind == Kind.PUSH:
             self._answer(push)
-        elif any((pull.sender, pull.token) == (push.sender, push.token) for pull in stored.pulls):
+        elif not push.free and any(
+            (pull.sender, pull.token) == (push.sender, push.token) for pull in stored.pulls
+        ):
             self._answer(push, kind=Kind.TAKEN)
 
     def _lend(self, worker: int) -> None:
@@ -219,10 +241,11 @@ class Server:
             def returned(stored: Stored = stored, w: NDArray[Any] = w) -> None:
                 stored.give_back(w)
                 self._lent[worker] -= w.nbytes
-                self._lend(worker)
+                if self._ready[worker]:
+                    self._lend(worker)
 
             answer = Letter(Kind.DONE, stored.part.number, token=pull.token)
-            self.post.send(worker, answer, w, returned)
+            self.post.send(worker, answer, w, returned, quiet=self._lent[worker] <= QUIET)
 
     # Meetings, checkpoints, questions
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ class Stored:
 
     def early(self, letter: Letter) -> bool:
         """May this push be folded without a copy, but later? A lower rank's, of the same iteration, is still to come."""
-        return self.in_place and self._order[self._turn] != letter.sender
+        return self.in_place and letter.readable and self._order[self._turn] != letter.sender
 
     def may_answer(self, pull: Letter) -> bool:
         """May a worker in iteration ``pull.clock`` see the values as they are?"""
@@ -110,15 +111,16 @@ class Stored:
         else:
             self._here[letter.sender], self._lr = g, _rate(letter)
 
-    def sum_before(self, letter: Letter) -> NDArray[Any] | None:
-        """What this push can be added to without a copy of it, since it is the next in rank order; then ``added`` must be
-        told. None: ``take`` it."""
-        if not self.in_place:
+    def in_turn(self) -> Letter | None:
+        """The push that is the next to be folded, in rank order, if it has come, and may be folded without a copy."""
+        if not self.in_place or self._gather():
             return None
-        self._gather()
-        if self._order[self._turn] != letter.sender:
-            return None
-        return self._total if self._total is not None else self._here.get(self._second())
+        queue = self.pushes[self._order[self._turn]]
+        return queue[0] if queue and self.may_take(queue[0]) else None
+
+    def sum_before(self) -> NDArray[Any] | None:
+        """What the push that is ``in_turn`` can be added to; then ``added`` must be told. None: it is to be taken."""
+        return self._here.get(self._second()) if self._total is None else self._total
 
     def _second(self) -> int:
         """Who comes after the first. Of two, it is the same which is added to which."""
@@ -227,4 +229,4 @@ class Stored:
 
 def _rate(letter: Letter) -> float | None:
     """The learning rate that came with a push."""
-    return None if np.isnan(letter.value) else letter.value
+    return None if isnan(letter.value) else letter.value

@@ -20,9 +20,9 @@ from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.settings import Settings
 from ringleader.runtime.comm.wire import Wire
 
-CREDIT = (
-    8 << 20
-)  # bytes of pushes on their way to one server at once: what is more urgent can still go before the rest
+# Bytes of pushes on their way to one server at once: what is more urgent can still go before the rest. FREE: of those that
+# bring values back, which nobody acknowledges before.
+CREDIT, FREE = 8 << 20, 4 << 20
 ANSWER_IN = 2.0  # seconds that a server has to say whom it waits for
 AFTER_ALL = 1 << 30  # priority of what goes behind the pushes of its iteration
 BEFORE_ALL = -1  # age of what does not wait until pushes have been taken
@@ -93,6 +93,7 @@ class Worker:
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
         self._owed: dict[int, int] = defaultdict(int)  # bytes pushed and not yet answered, by server
+        self._free: dict[int, int] = defaultdict(int)  # the same of those that need no credit
         self._tokens = count(1)
 
     # What a person calls
@@ -133,14 +134,31 @@ class Worker:
         kind = Kind.PUSH if out is None else Kind.PUSH_PULL
         requests = []
         for part, payload in encoded:
-            self._covered.update(part.holders)
+            for number in part.holders:
+                self._covered[number] += 1
             into = None if out is None else _of(part, out)
+            free = kind is Kind.PUSH_PULL and self._needs_no_credit(part, payload.nbytes)
             requests.append(
                 self._about(
-                    part, kind, priority, clock=self.iteration, value=value, payload=payload, out=into
+                    part,
+                    kind,
+                    priority,
+                    clock=self.iteration,
+                    value=value,
+                    free=free,
+                    payload=payload,
+                    out=into,
                 )
             )
         return requests
+
+    def _needs_no_credit(self, part: Part, nbytes: int) -> bool:
+        """Of a push_pull, which has one server."""
+        server = self.settings.servers[part.holders[0]]
+        with self.post.lock:
+            free = self._free[server] + nbytes <= FREE
+            self._free[server] += nbytes * free
+        return free
 
     def _encoded(self, part: Part, g: NDArray[Any]) -> NDArray[Any]:
         """What is pushed of a gradient. CompressionError: it is not finite."""
@@ -198,17 +216,18 @@ class Worker:
     # Requests
 
     def _about(self, part: Part, kind: Kind, priority: int = 0, **options: Any) -> Request:
-        holders = [rank for rank in (self.settings.servers[i] for i in part.holders) if rank in self.servers]
+        servers = self.settings.servers
+        holders = [servers[i] for i in part.holders if servers[i] in self.servers]
         return self._ask(kind, holders, priority, part=part.number, **options)
 
     def _ask(
         self, kind: Kind, servers: list[int], priority: int = 0, *, part: int = -1, clock: int = 0, value: float = 0.0,
-        age: int | None = None, first_only: bool = False, payload: NDArray[Any] | None = None,
+        free: bool = False, age: int | None = None, first_only: bool = False, payload: NDArray[Any] | None = None,
         out: NDArray[Any] | None = None,
     ) -> Request:  # fmt: skip
         """``age``: it goes after what belongs to earlier iterations than that."""
         token = next(self._tokens)
-        letter = Letter(kind, part, clock, token, priority, value)
+        letter = Letter(kind, part, clock, token, priority, value, free)
         request = Request(letter, list(servers), first_only, payload, out)
         with self.post.lock:
             if kind is not Kind.CLOCK:  # nobody answers that
@@ -253,7 +272,10 @@ class Worker:
 
     def _answered(self, letter: Letter, request: Request, payload: NDArray[Any]) -> None:
         server = letter.sender
-        if not request.taken:
+        if request.letter.free:
+            assert request.payload is not None
+            self._free[server] -= request.payload.nbytes
+        elif not request.taken:
             self._owed[server] -= _credit(request)
             self._send(server)
         if letter.kind == Kind.TAKEN:
@@ -305,8 +327,14 @@ class Worker:
 
     def finish(self, requests: list[Request], what: str, timeout: float | None = None) -> None:
         """Wait for all of them."""
-        seconds = self.timeout if timeout is None else timeout
-        if not self.post.wait_until(lambda: all(r.done for r in requests), seconds):
+        seconds, left = self.timeout if timeout is None else timeout, requests[::-1]
+
+        def done() -> bool:
+            while left and left[-1].done:
+                left.pop()
+            return not left
+
+        if not self.post.wait_until(done, seconds):
             raise CollectiveTimeout(self._explain(requests, what, seconds))
         for request in requests:
             if request.error is not None:
@@ -322,8 +350,8 @@ class Worker:
 
 
 def _credit(request: Request) -> int:
-    """Bytes of a push, which a server may leave with its worker for a while."""
-    pushes = request.letter.kind in (Kind.PUSH, Kind.PUSH_PULL)
+    """Bytes of a push that is not free, which a server may leave with its worker for a while."""
+    pushes = request.letter.kind in (Kind.PUSH, Kind.PUSH_PULL) and not request.letter.free
     return request.payload.nbytes if pushes and request.payload is not None else 0
 
 

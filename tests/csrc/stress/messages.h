@@ -53,6 +53,7 @@ struct Outgoing {
         send.context = context;
         send.key = letter.key;
         send.synchronous = letter.synchronous;
+        send.quiet = letter.parts == 1;
         for (size_t p = 0; p < letter.parts; ++p) {
             const size_t first = letter.bytes * p / letter.parts, last = letter.bytes * (p + 1) / letter.parts;
             send.spans.push_back({array.at() + first, last - first});
@@ -163,8 +164,8 @@ inline void exchange_notes(Rank& me) {
         outgoing.erase(std::remove_if(outgoing.begin(), outgoing.end(), sent), outgoing.end());
         int peer;
         std::string note;
-        bool moved = false;
-        while (me.device().hear(context, peer, note)) {
+        bool moved = false, here;
+        while (me.device().hear(context, peer, note, here)) {
             size_t i;
             std::memcpy(&i, note.data(), sizeof i);
             if (i >= letters.size() || letters[i].to != me.rank || letters[i].from != peer ||
@@ -177,7 +178,9 @@ inline void exchange_notes(Rank& me) {
             };
             --unheard;
             moved = true;
-            if (letter.bytes && !me.device().take(context, peer, letter.key, check))
+            if (!letter.bytes) continue;
+            if (me.device().take(context, peer, letter.key, check) != here) fail(me, "a letter is not where it is said to be");
+            if (!here)
                 incoming.emplace_back(i, std::make_unique<Incoming>(me, context, peer, letter.key, false, letter.bytes));
         }
         for (auto entry = incoming.begin(); entry != incoming.end();) {

@@ -81,9 +81,11 @@ class AnyOrder(RuleBasedStateMachine):
                 assert np.all(stored.slot.w[worker, :count] == 1), "each push is applied exactly once"
         assert not stored._readers or self.living != set(self.workers), "values are lent for ever"
 
-    def _write(self, worker, kind, clock, nbytes=-1):
+    def _write(self, worker, kind, clock, nbytes=-1, free=False):
         self.token += 1
-        letter = Letter(kind, 0, clock, self.token, value=float("nan"), nbytes=nbytes, sender=worker)
+        letter = Letter(
+            kind, 0, clock, self.token, value=float("nan"), free=free, nbytes=nbytes, sender=worker
+        )
         self.way[worker].append(letter)
         return letter
 
@@ -92,14 +94,21 @@ class AnyOrder(RuleBasedStateMachine):
     def _any_living(self, number):
         return sorted(self.living)[number % len(self.living)]
 
-    @rule(worker=st.integers(0, WORKERS - 1), kind=st.sampled_from((Kind.PUSH, Kind.PUSH_PULL)))
-    def push(self, worker, kind):
+    @rule(
+        worker=st.integers(0, WORKERS - 1),
+        kind=st.sampled_from((Kind.PUSH, Kind.PUSH_PULL)),
+        free=st.booleans(),
+    )
+    def push(self, worker, kind, free):
         worker = self._any_living(worker)
         iteration, mine = self.iteration[worker], self.pushes[worker]
         if len(mine) == PUSHES or (self.bulk and mine and mine[-1] == iteration):
             return
-        letter = self._write(worker, kind, iteration, 8 * PUSHES * len(self.workers))
-        self.pushed[letter.token] = self.numbers[letter.token] = worker, len(mine)
+        free = free and kind == Kind.PUSH_PULL
+        letter = self._write(worker, kind, iteration, 8 * PUSHES * len(self.workers), free)
+        if not free:
+            self.pushed[letter.token] = worker, len(mine)
+        self.numbers[letter.token] = worker, len(mine)
         mine.append(iteration)
         if kind == Kind.PUSH_PULL:
             self.pulls[letter.token] = Pull(worker, iteration + 1, len(mine))
@@ -144,16 +153,16 @@ class AnyOrder(RuleBasedStateMachine):
     def deliver(self, worker, there=False):
         """Letters of one worker stay in order; those of the dead come late. ``there``: payloads lie where the server can
         read them."""
-        self.there = self.desk.readable = there
+        self.there = there
         if self.way.get(worker):
-            letter = self.way[worker].popleft()
+            letter = self.way[worker].popleft()._replace(readable=there)
             before = len(self.desk.discarded)
             self.server.handle(letter)
             assert (len(self.desk.discarded) > before) == (worker not in self.living)
 
     @rule(there=st.booleans())
     def nothing_comes(self, there):
-        self.there = self.desk.readable = there
+        self.there = there
         self.desk.idle()
 
     @precondition(lambda self: self.desk.wanted)

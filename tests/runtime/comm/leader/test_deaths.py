@@ -28,12 +28,12 @@ def die_at_letter(server, k):
     send, deliver = post.send, post.deliver
 
     def counted(call):
-        def wrapped(*args):
+        def wrapped(*args, **options):
             nonlocal count
             count += 1
             if count >= k:
                 raise Died
-            call(*args)
+            call(*args, **options)
 
         return wrapped
 

@@ -50,3 +50,23 @@ with rl.ParameterServer(world, 1, reduction="sum") as server:
 """
     done = mpi_job(4, "-c", script, seconds=60)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<i2", "c16", "?"])
+def test_numbers_that_the_engine_may_not_know(mpi_job, dtype):
+    """Gradients are added where they lie only if the engine adds such numbers, in this byte order."""
+    script = f"""
+import numpy as np, ringleader as rl
+world = rl.init()
+with rl.ParameterServer(world, 1, reduction="sum") as server:
+    if server.is_worker:
+        g, out = (world.empty((1000,), "{dtype}") for _ in range(2))
+        g[:] = world.rank % 2
+        server.init({{"w": g}})
+        for iteration in range(2):
+            server.push_pull("w", g, out=out).wait(timeout=30)
+            assert (out == np.array(2, "{dtype}")).all(), (out.dtype, out[:5])
+            server.clock()
+"""
+    done = mpi_job(5, "-c", script, seconds=60)
+    assert done.returncode == 0, done.stdout[-4000:]

@@ -115,6 +115,7 @@ def test_one_that_is_larger_than_all_credit_goes_alone(monkeypatch):
 
 def test_what_is_taken_makes_room_once(monkeypatch):
     """A push_pull need not wait for its values to let the next one go."""
+    monkeypatch.setattr(worker_module, "FREE", 0)
     worker, desk = a_worker(monkeypatch, 2)
     requests = {key: worker.push(key, TENSORS[key], 0, None, np.empty(SIZE))[0] for key in "abcd"}
 
@@ -136,19 +137,36 @@ def test_what_is_taken_makes_room_once(monkeypatch):
     assert letters(desk) == [(Kind.PUSH_PULL, 3)]
 
 
+def test_the_first_push_pulls_need_no_credit(monkeypatch):
+    """Nobody acknowledges those before their values come, so others are not held up by them."""
+    monkeypatch.setattr(worker_module, "FREE", 2 * NBYTES)
+    worker, desk = a_worker(monkeypatch, 1)
+    for key in "abcd":
+        worker.push(key, TENSORS[key], 0, None, np.empty(SIZE))
+    sent = desk.take_sent()
+    assert [s.letter.free for s in sent] == [True, True, False], "the fourth waits for the third"
+    worker.answer(sent[2].letter._replace(kind=Kind.TAKEN, nbytes=-1, sender=worker.servers[0]))
+    (fourth,) = desk.take_sent()
+    assert not fourth.letter.free
+    worker.answer(sent[0].letter._replace(kind=Kind.DONE, nbytes=NBYTES, sender=worker.servers[0]))
+    desk.comes(desk.wanted[0], np.ones(SIZE))
+    worker.push("e", TENSORS["e"], 0, None, np.empty(SIZE))
+    assert [s.letter.free for s in desk.take_sent()] == [True], "values have come"
+
+
+@pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("there", [False, True])
-def test_a_push_pull_is_acknowledged_while_its_values_wait(there):
+def test_a_push_pull_is_acknowledged_while_its_values_wait(there, free):
     server, desk = server_at_desk(settings(2), TENSORS)
-    desk.readable, desk.there = there, lambda letter: np.ones(SIZE) if there else None
+    desk.there = lambda letter: np.ones(SIZE)
     for sender in (0, 1):
-        server.handle(
-            Letter(Kind.PUSH_PULL, 0, 0, 10 + sender, nbytes=NBYTES, sender=sender, value=float("nan"))
-        )
+        letter = Letter(Kind.PUSH_PULL, 0, 0, 10 + sender, nbytes=NBYTES, sender=sender, value=float("nan"))
+        server.handle(letter._replace(free=free, readable=there))
         if not there:
             desk.comes(desk.wanted[0], np.ones(SIZE))
         sent = [(s.peer, s.letter.kind, s.letter.token) for s in desk.take_sent()]
         if sender == 0:
-            assert sent == [(0, Kind.TAKEN, 10)]
+            assert sent == ([] if free else [(0, Kind.TAKEN, 10)])
         else:
             assert sorted(sent) == [(0, Kind.DONE, 10), (1, Kind.DONE, 11)], "the values say it"
     assert np.all(server.stored[0].slot.w == 2)
