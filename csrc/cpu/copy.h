@@ -12,6 +12,8 @@
 
 namespace ringleader {
 
+constexpr size_t kCached = 32 << 20;  // bytes of all ranks' results that caches may still hold
+
 // Asks for lines to be this core's own before it writes to them: other ranks have read them, and taking them back one
 // by one, store by store, would take longer. On processors without the instruction it does nothing.
 inline void claim(const char* at, size_t bytes) {

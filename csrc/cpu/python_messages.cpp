@@ -1,4 +1,5 @@
 // Node and point-to-point messages for Python.
+#include "copy.h"
 #include "python.h"
 
 namespace ringleader {
@@ -103,8 +104,8 @@ py::object hear(Caller& caller) {
 }
 
 // The bytes of a message with a note, now, into `array`, or added to it as numbers of `type`, which are its own; false if
-// they must be received.
-bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::string& type) {
+// they must be received. `past`: no cache could hold what is received with it.
+bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::string& type, bool past) {
     if (!(array.flags() & py::array::c_style)) throw std::invalid_argument("a message needs contiguous memory");
     auto* to = static_cast<char*>(array.mutable_data());
     const auto bytes = static_cast<size_t>(array.nbytes());
@@ -119,6 +120,8 @@ bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::st
         if (length != bytes) throw std::runtime_error("a message of another length than its note says");
         if (folder) {
             folder(to, to, from, count);
+        } else if (past) {
+            copy_past_caches(to, from, bytes);
         } else if (bytes) {
             std::memcpy(to, from, bytes);
         }
@@ -156,7 +159,9 @@ void bind_messages(py::module_& m) {
              py::arg("microseconds"), py::arg("sleep"), py::call_guard<py::gil_scoped_release>())
         .def("empty", &empty, py::arg("shape"), py::arg("dtype"));
     m.def("hear", &hear, py::arg("caller"));
-    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("type") = "");
+    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("type") = "",
+          py::arg("past") = false);
+    m.attr("CACHED") = kCached;
     py::class_<Message>(m, "Message")
         .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool,
                       const std::string&, bool>(),

@@ -9,7 +9,6 @@ namespace ringleader {
 namespace {
 
 constexpr size_t kBite = 4 << 10;    // bytes folded at a time, so that a sum in progress stays in the L1 cache
-constexpr size_t kCached = 32 << 20;  // bytes of all ranks' results that caches may still hold
 
 void divide(const Plan& plan, char* at, size_t bytes, int n) {
     if (plan.type == Type::f32) {

@@ -161,8 +161,9 @@ class _Mail(Mail):
     def hear(self) -> tuple[int, bytes, bool] | None:
         return _engine.hear(self.caller)
 
-    def take(self, peer: int, tag: int, view: Bytes) -> Request | None:
-        return None if self.take_now(peer, tag, view, add=False) else super().take(peer, tag, view)
+    def take(self, peer: int, tag: int, view: Bytes, together: int = 0) -> Request | None:
+        there = _engine.take(self.caller, peer, tag, view, past=together > _engine.CACHED)
+        return None if there else super().take(peer, tag, view)
 
     def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
         if not add:

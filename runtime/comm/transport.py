@@ -130,8 +130,9 @@ class Mail:
         self._listening = self._listen()
         return peer, note, False
 
-    def take(self, peer: int, tag: int, view: Bytes) -> Request | None:
-        """Start to take a payload into ``view``; None: it is there."""
+    def take(self, peer: int, tag: int, view: Bytes, together: int = 0) -> Request | None:
+        """Start to take a payload into ``view``; None: it is there. ``together``: bytes that ranks read and write before
+        anybody reads these; past caches that could not hold so much a copy is faster."""
         return self.transport.irecv(view, peer, point_to_point(tag))
 
     def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:

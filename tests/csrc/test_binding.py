@@ -143,3 +143,20 @@ print(node.await_news(1000, True), sent.test())
         [sys.executable, "-c", SETUP + script], text=True, capture_output=True, timeout=60, check=False
     )
     assert done.stdout == f"True (0, b'x', True) True\n{not quiet} True\n", (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_a_payload_is_taken_to_any_address(past):
+    script = f"""
+sent = node.empty([99], np.dtype("f8"))
+sent[:] = np.arange(99)
+message = engine.Message(caller, sent, False, 0, engine.Purpose.direct, 1, note=b"x")
+engine.hear(caller)
+memory = np.full(99 * 8 + 11, 7, np.uint8)
+print(engine.take(caller, 0, 1, memory[3:-8], past={past}))
+print((memory[:3] == 7).all(), (memory[-8:] == 7).all(), (memory[3:-8].view() == sent.view(np.uint8)).all())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", SETUP + script], text=True, capture_output=True, timeout=60, check=False
+    )
+    assert done.stdout == "True\nTrue True True\n", (done.stdout, done.stderr)

@@ -86,7 +86,7 @@ class Desk:
         nbytes = -1 if payload is None else payload.nbytes
         self.sent.append(Sent(peer, letter._replace(nbytes=nbytes), payload, done))
 
-    def receive(self, letter: Letter, into: np.ndarray, done: Callable[[], None]) -> None:
+    def receive(self, letter: Letter, into: np.ndarray, done: Callable[[], None], together: int = 0) -> None:
         assert into.nbytes == letter.nbytes
         self.wanted.append(Wanted(letter, into, done))
 

@@ -2,9 +2,9 @@
 
 from ringleader.runtime.comm.leader.parameter_server import ParameterServer
 from ringleader.runtime.comm.leader.placement import PLACEMENTS, Part, Tensor, place
+from ringleader.runtime.comm.leader.request import Handle
 from ringleader.runtime.comm.leader.rules import RULES, Rule, Slot
 from ringleader.runtime.comm.leader.settings import MODES, roles
-from ringleader.runtime.comm.leader.worker import Handle
 
 __all__ = [
     "MODES", "PLACEMENTS", "RULES", "Handle", "ParameterServer", "Part", "Rule", "Slot", "Tensor", "place", "roles",

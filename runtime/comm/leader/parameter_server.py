@@ -17,10 +17,11 @@ from ringleader.runtime.comm.errors import RankLost
 from ringleader.runtime.comm.leader.device import on_device, to_host
 from ringleader.runtime.comm.leader.member import Member
 from ringleader.runtime.comm.leader.placement import PART_BYTES, Tensor
+from ringleader.runtime.comm.leader.request import Handle, Request
 from ringleader.runtime.comm.leader.rules import RULES, Rule
 from ringleader.runtime.comm.leader.settings import Settings, roles, staleness_of
 from ringleader.runtime.comm.leader.state import packed, unpacked
-from ringleader.runtime.comm.leader.worker import Handle, Request, Worker
+from ringleader.runtime.comm.leader.worker import Worker
 
 
 class ParameterServer(Member):

@@ -106,15 +106,18 @@ class Post:
         elif done is not None:
             self.later(done)
 
-    def receive(self, letter: Letter, into: NDArray[Any], done: Callable[[], None]) -> None:
-        """Take the payload of a letter, whose ``nbytes`` are those of ``into``, which is contiguous."""
+    def receive(
+        self, letter: Letter, into: NDArray[Any], done: Callable[[], None], together: int = 0
+    ) -> None:  # fmt: skip
+        """Take the payload of a letter, whose ``nbytes`` are those of ``into``, which is contiguous. ``together``: see
+        ``Mail.take``."""
         if into.nbytes != letter.nbytes:
             raise RuntimeError(
                 f"rank {self.transport.rank}: a letter of kind {letter.kind} from rank {letter.sender} brings "
                 f"{letter.nbytes} bytes where {into.nbytes} are expected"
             )
         view = into.reshape(-1).view(np.uint8)
-        request = self._mail.take(letter.sender, letter.tag, view) if view.size else None
+        request = self._mail.take(letter.sender, letter.tag, view, together) if view.size else None
         if request is None:
             self.later(done)
         else:

@@ -6,7 +6,6 @@ import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -17,6 +16,7 @@ from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, Colle
 from ringleader.runtime.comm.leader.kinds import Kind
 from ringleader.runtime.comm.leader.placement import Part, Tensor
 from ringleader.runtime.comm.leader.post import Letter, Post
+from ringleader.runtime.comm.leader.request import Request
 from ringleader.runtime.comm.leader.settings import Settings
 from ringleader.runtime.comm.wire import Wire
 
@@ -26,51 +26,6 @@ CREDIT, FREE = 8 << 20, 4 << 20
 ANSWER_IN = 2.0  # seconds that a server has to say whom it waits for
 AFTER_ALL = 1 << 30  # priority of what goes behind the pushes of its iteration
 BEFORE_ALL = -1  # age of what does not wait until pushes have been taken
-
-
-@dataclass(eq=False)
-class Request:
-    """A letter to one or several servers. It is done when all of them that live have answered."""
-
-    letter: Letter
-    servers: list[int]  # ranks, living ones, in the order in which they are asked
-    first_only: bool = False  # the others are asked only when those before them are lost
-    payload: NDArray[Any] | None = None
-    out: NDArray[Any] | None = None  # what the answer brings goes here; None: it is kept as bytes
-    waiting: set[int] = field(default_factory=set)
-    taken: bool = False  # of a PUSH_PULL
-    answered_by: int | None = None
-    answer: NDArray[Any] | None = None
-    error: CollectiveError | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.error is not None or (self.answered_by is not None and not self.waiting)
-
-
-class Handle:
-    """A push or pull under way."""
-
-    def __init__(
-        self, worker: Worker, requests: list[Request], what: str, result: NDArray[Any] | None = None, out: Any = None
-    ) -> None:  # fmt: skip
-        """``out``: an array on a GPU, that ``result`` shall be copied into."""
-        self._worker, self._requests, self._what = worker, requests, what
-        self._result, self._out = result, out
-
-    def test(self) -> bool:
-        """Has it completed? Never blocks; keeps all that is under way moving."""
-        self._worker.post.progress()
-        return all(request.done for request in self._requests)
-
-    def wait(self, timeout: float | None = None) -> Any:
-        """Block until it has completed; a pull's array. CollectiveTimeout after ``timeout`` seconds (default: the
-        communicator's), which says who is waited for; RankLost: all servers that had it are gone."""
-        self._worker.finish(self._requests, self._what, timeout)
-        if self._out is None:
-            return self._result
-        self._out.set(self._result)
-        return self._out
 
 
 class Worker:
@@ -83,6 +38,7 @@ class Worker:
         self.iteration = 0
         self.closing = False  # servers may go
         self.tensors: dict[str, Tensor] = {}
+        self._touched = 0  # bytes of an iteration, on all ranks
         self.parts: dict[str, list[Part]] = {}
         self.pushed = Wire()
         self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
@@ -108,6 +64,10 @@ class Worker:
         hello = self._ask(Kind.HELLO, self.servers, payload=np.frombuffer(text, np.uint8))
         self.finish([hello], "init")
         self.tensors = dict(tensors)
+        copies = (
+            2 * len(self.settings.workers) + 2
+        )  # gradients and values of workers, sums and values of servers
+        self._touched = copies * sum(tensor.nbytes for tensor in tensors.values())
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
             self._held.update(part.holders)
@@ -248,7 +208,7 @@ class Worker:
         queue = self._queues[server]
         while queue:
             request = queue[0][-1]
-            size = _credit(request)
+            size = request.credit
             if size and self._owed[server] and self._owed[server] + size > CREDIT:
                 return
             heapq.heappop(queue)
@@ -268,7 +228,7 @@ class Worker:
         if letter.nbytes < 0:
             self._answered(letter, request, into)
         else:
-            self.post.receive(letter, into, lambda: self._answered(letter, request, into))
+            self.post.receive(letter, into, lambda: self._answered(letter, request, into), self._touched)
 
     def _answered(self, letter: Letter, request: Request, payload: NDArray[Any]) -> None:
         server = letter.sender
@@ -276,7 +236,7 @@ class Worker:
             assert request.payload is not None
             self._free[server] -= request.payload.nbytes
         elif not request.taken:
-            self._owed[server] -= _credit(request)
+            self._owed[server] -= request.credit
             self._send(server)
         if letter.kind == Kind.TAKEN:
             request.taken = True
@@ -347,12 +307,6 @@ class Worker:
         answers = self.post.wait_until(lambda: why.done, ANSWER_IN) and why.answer is not None
         said = why.answer.tobytes().decode() if answers and why.answer is not None else "it does not answer"
         return f"{what} on rank {self.rank}: server rank {server} has not answered in {seconds:g} s: {said}"
-
-
-def _credit(request: Request) -> int:
-    """Bytes of a push that is not free, which a server may leave with its worker for a while."""
-    pushes = request.letter.kind in (Kind.PUSH, Kind.PUSH_PULL) and not request.letter.free
-    return request.payload.nbytes if pushes and request.payload is not None else 0
 
 
 def _of(part: Part, whole: NDArray[Any]) -> NDArray[Any]:

@@ -70,3 +70,23 @@ with rl.ParameterServer(world, 1, reduction="sum") as server:
 """
     done = mpi_job(5, "-c", script, seconds=60)
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_values_that_no_cache_holds(mpi_job):
+    script = """
+import numpy as np, ringleader as rl
+world = rl.init()
+with rl.ParameterServer(world, 1, reduction="sum") as server:
+    if server.is_worker:
+        n = 1_000_003
+        g, out = (world.empty((n,), np.int64) for _ in range(2))
+        g[:] = np.arange(n) * 10**world.rank
+        server.init({"w": np.zeros(n, np.int64)})
+        for iteration in range(3):
+            out[:] = -1
+            server.push_pull("w", g, out=out).wait()
+            assert (out == 111 * np.arange(n)).all()
+            server.clock()
+"""
+    done = mpi_job(4, "-c", script, seconds=60)
+    assert done.returncode == 0, done.stdout[-4000:]
