@@ -20,10 +20,11 @@ the job has ranks copy private arrays of 64 MiB, which no cache holds, all at on
 measured beside it in each repeat. Times last from the first rank's start to the last one's end. *in caches* is the share of
 the rate of copies of arrays of S bytes instead: small ones stay in the caches of the core that copies them. (A byte that is
 copied is read and written, so a share of 100 % is as much traffic as the copies have. AllReduce's *of limit* above counts
-one read and one write of S a rank, half of it: by that measure shares would be half as large.) In turn in each repeat: the
-parameter server, AllReduce of S bytes on the workers by ring and by "auto", the copies. *ring* and *auto* say how many
-times as long that AllReduce takes; below 1 it is the faster. All arrays that are exchanged are from `world.empty`. A cell
-has medians over the repeats. *Dedicated* servers are ranks besides the workers, *colocated* ones threads of workers."""
+one read and one write of S a rank, half of it: by that measure shares would be half as large.) In each repeat every line
+has a job of its own, which measures in turn: the parameter server, AllReduce of S bytes on the workers by ring and by
+"auto", the copies. *ring* and *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays
+that are exchanged are from `world.empty`. A cell has medians over the repeats. *Dedicated* servers are ranks besides the
+workers, *colocated* ones threads of workers."""
 STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH}
 images a worker and step, each worker from its own part of the images. A gradient is divided by the images of all workers,
 so as many gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one

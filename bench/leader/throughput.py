@@ -7,11 +7,13 @@ copied a second. Arrays of S bytes are copied too: small ones faster than memory
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
 
 from ringleader.bench.contestants import Launcher
+from ringleader.bench.job import Job
 from ringleader.bench.leader.ranks import BUDGET, measure, series, started
 from ringleader.bench.verdicts import LARGE, LIMIT, REPEATS
 
@@ -106,23 +108,48 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
 def run(
     roles: Sequence[Roles], sizes: Sequence[int], repeats: int, launcher: Launcher, budget: float = BUDGET
 ) -> Iterator[Row]:
-    """Measure, a job for each of ``roles``: a size after the other, everything in turn in each repeat."""
-    for each in roles:
-        with started(each.ranks, launcher) as job:
-            for nbytes in sizes:
-                leader = series(
-                    job, do="push_pull", servers=each.servers, colocated=each.colocated, nbytes=nbytes
-                )
-                rings = [
-                    series(job, do="collective", name="allreduce", algorithm=algorithm, options={},
-                           ranks=each.workers, nbytes=nbytes)
-                    for algorithm in ALGORITHMS
-                ]  # fmt: skip
-                memory = series(job, do="copy", nbytes=MEMORY)
-                copies = memory if nbytes == MEMORY else series(job, do="copy", nbytes=nbytes)
-                measure(list(dict.fromkeys([leader, *rings, memory, copies])), repeats, budget)
-                yield Row(
-                    each, nbytes, leader.seconds, {a: s.seconds for a, s in zip(ALGORITHMS, rings)},
-                    [each.ranks * MEMORY / seconds for seconds in memory.seconds],
-                    [each.ranks * nbytes / seconds for seconds in copies.seconds], leader.wrong,
-                )  # fmt: skip
+    """Measure; rows of a repeat each, to be ``joined``. In each repeat every one of ``roles`` has a new job: what slows a
+    machine down may last for minutes, and where a job's memory lies for as long as it lives."""
+    for _ in range(repeats):
+        for each in roles:
+            with started(each.ranks, launcher) as job:
+                for nbytes in sizes:
+                    yield _measured(each, nbytes, job, budget)
+
+
+def _measured(each: Roles, nbytes: int, job: Job, budget: float) -> Row:
+    """Once, one after the other."""
+    leader = series(job, do="push_pull", servers=each.servers, colocated=each.colocated, nbytes=nbytes)
+    rings = {
+        algorithm: series(
+            job, do="collective", name="allreduce", algorithm=algorithm, options={}, ranks=each.workers, nbytes=nbytes
+        )
+        for algorithm in ALGORITHMS
+    }  # fmt: skip
+    memory = series(job, do="copy", nbytes=MEMORY)
+    copies = memory if nbytes == MEMORY else series(job, do="copy", nbytes=nbytes)
+    measure(list(dict.fromkeys([leader, *rings.values(), memory, copies])), 1, budget)
+    return Row(
+        each, nbytes, leader.seconds, {algorithm: ring.seconds for algorithm, ring in rings.items()},
+        [each.ranks * MEMORY / seconds for seconds in memory.seconds],
+        [each.ranks * nbytes / seconds for seconds in copies.seconds], leader.wrong,
+    )  # fmt: skip
+
+
+def joined(rows: Iterable[Row]) -> list[Row]:
+    """All repeats of the same roles and size in one row."""
+    found: dict[tuple[Roles, int], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.roles, row.nbytes), []).append(row)
+    return [
+        Row(
+            roles, nbytes, _all(row.seconds for row in each),
+            {algorithm: _all(row.allreduce[algorithm] for row in each) for algorithm in ALGORITHMS},
+            _all(row.memory for row in each), _all(row.copied for row in each), sum(row.wrong for row in each),
+        )
+        for (roles, nbytes), each in found.items()
+    ]  # fmt: skip
+
+
+def _all(parts: Iterable[Sequence[float]]) -> list[float]:
+    return list(chain.from_iterable(parts))

@@ -36,6 +36,16 @@ def test_layouts():
     assert (DEDICATED.ranks, COLOCATED.ranks) == (3, 2)
 
 
+def test_repeats_are_joined():
+    other = row(COLOCATED, 1000, 3.0, 9.0, repeats=1)
+    made = throughput.joined(
+        [row(DEDICATED, 1000, 1.0, 5.0, repeats=1), other, row(DEDICATED, 1000, 2.0, 7.0, repeats=1)]
+    )
+    assert made[1:] == [other]
+    assert (made[0].seconds, made[0].memory, made[0].copied) == ([1.0, 2.0], [5.0, 7.0], [20.0, 28.0])
+    assert made[0].allreduce == {"ring": [2.0, 4.0], "auto": [0.25, 0.5]}
+
+
 def test_a_rate_counts_what_is_pushed_and_what_is_pulled():
     made = Row(
         DEDICATED,
