@@ -124,15 +124,16 @@ class Server:
         self._advance(self.stored[letter.part], letter.sender)
 
     def _pull(self, letter: Letter) -> None:
-        self.patience.start(letter)
-        self.stored[letter.part].pulls.append(letter)
+        self._wait_for_values(letter)
         self._answer_pulls(self.stored[letter.part])
 
     def _push_pull(self, letter: Letter) -> None:
-        pull = Letter(Kind.PULL, letter.part, letter.clock + 1, *letter[3:])
-        self.patience.start(pull)
-        self.stored[letter.part].pulls.append(pull)
+        self._wait_for_values(Letter(Kind.PULL, letter.part, letter.clock + 1, *letter[3:]))
         self._push(letter)
+
+    def _wait_for_values(self, pull: Letter) -> None:
+        self.patience.start(pull)
+        self.stored[pull.part].pulls.append(pull)
 
     def _clock(self, letter: Letter) -> None:
         self.clocks.told[letter.sender] = letter.clock

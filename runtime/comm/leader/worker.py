@@ -64,9 +64,8 @@ class Worker:
         hello = self._ask(Kind.HELLO, self.servers, payload=np.frombuffer(text, np.uint8))
         self.finish([hello], "init")
         self.tensors = dict(tensors)
-        copies = (
-            2 * len(self.settings.workers) + 2
-        )  # gradients and values of workers, sums and values of servers
+        # Gradients and values of workers, sums and values of servers.
+        copies = 2 * len(self.settings.workers) + 2
         self._touched = copies * sum(tensor.nbytes for tensor in tensors.values())
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
@@ -98,18 +97,8 @@ class Worker:
                 self._covered[number] += 1
             into = None if out is None else _of(part, out)
             free = kind is Kind.PUSH_PULL and self._needs_no_credit(part, payload.nbytes)
-            requests.append(
-                self._about(
-                    part,
-                    kind,
-                    priority,
-                    clock=self.iteration,
-                    value=value,
-                    free=free,
-                    payload=payload,
-                    out=into,
-                )
-            )
+            about: dict[str, Any] = {"clock": self.iteration, "value": value, "free": free}
+            requests.append(self._about(part, kind, priority, payload=payload, out=into, **about))
         return requests
 
     def _needs_no_credit(self, part: Part, nbytes: int) -> bool:
