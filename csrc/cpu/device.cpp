@@ -114,7 +114,7 @@ bool Device::news() {
 
 bool Device::await_news(std::chrono::microseconds most, bool sleep) {
     constexpr int kLooks = 16;  // between two looks at the clock
-    constexpr int kYields = 16; // before a rank that shares its core sleeps: who has news may run now
+    constexpr int kYields = 64; // before a rank that shares its core sleeps: who has news may run now
     const int spins = spins_before_yield.load(std::memory_order_relaxed);
     const auto end = std::chrono::steady_clock::now() + most;
     for (int turn = 1; !news(); ++turn) {
@@ -357,26 +357,29 @@ bool Device::probe(uint32_t context, int& peer, uint64_t& key, size_t& length) {
     return false;
 }
 
-bool Device::hear(uint32_t context, int& peer, std::string& note, bool& here) {
+std::vector<Note> Device::hear(uint32_t context) {
+    std::vector<Note> notes;
     std::lock_guard lock(mutex_);
     drain();
-    for (auto message = unexpected_.begin(); message != unexpected_.end(); ++message) {
+    for (auto message = unexpected_.begin(); message != unexpected_.end();) {
         const Header& header = message->header;
-        if (message->heard || header.context != context || !header.note) continue;
-        message->heard = true;
-        peer = message->peer;
-        here = message->here();
-        note.assign(message->payload.data(), header.note);
-        if (!header.length) {
-            finish(*message);
-            unexpected_.erase(message);
+        const bool fresh = !message->heard && header.context == context && header.note;
+        if (fresh) {
+            message->heard = true;
+            const std::string text(message->payload.data(), header.note);
+            notes.push_back({message->peer, text, header.length && message->here()});
         }
-        return true;
+        if (fresh && !header.length) {
+            finish(*message);
+            message = unexpected_.erase(message);
+        } else {
+            ++message;
+        }
     }
-    return false;
+    return notes;
 }
 
-bool Device::pick(uint32_t context, int peer, uint64_t key, Unexpected& message) {
+bool Device::open(uint32_t context, int peer, uint64_t key, Unexpected& message) {
     std::lock_guard lock(mutex_);
     for (auto found = unexpected_.begin(); found != unexpected_.end(); ++found) {
         const Header& header = found->header;

@@ -7,7 +7,7 @@
 // messages use those blocks, so a receiver that does not come cannot starve others.
 //
 // A message may carry a note, which its receiver can read before it has anything to say about where the message goes;
-// or takes it at once, out of the sender's memory.
+// or reads it at once, out of the sender's memory.
 //
 // Whoever waits for anything moves everything: sends that were granted, and receives that say where their bytes
 // go. Receives of programs, which fold what arrives, are served by their own thread, outside of the lock.
@@ -121,6 +121,12 @@ struct Unexpected {
     bool here() const { return header.kind == Kind::eager || header.place != Arena::kNowhere; }
 };
 
+struct Note {
+    int peer;
+    std::string text;
+    bool here;  // can `open` have the rest?
+};
+
 class Device {
 public:
     Device(Arena& arena, int index, int size);
@@ -150,21 +156,17 @@ public:
     bool await_news(std::chrono::microseconds most, bool sleep);
     // The oldest message of this context that nobody has asked for; false if there is none.
     bool probe(uint32_t context, int& peer, uint64_t& key, size_t& length);
-    // The oldest note of this context that has not been heard; false if there is none. `here`: can `take` have the rest? A
-    // message of 0 bytes is gone then.
-    bool hear(uint32_t context, int& peer, std::string& note, bool& here);
-    // Hand out a message that came before anybody asked for it: `consume(from, length)`; false if its bytes are not there
-    // to be read in one piece, and must be received.
-    template <class Consume>
-    bool take(uint32_t context, int peer, uint64_t key, Consume&& consume) {
-        Unexpected message;
-        if (!pick(context, peer, key, message)) return false;
+    // The notes of this context that have not been heard yet. Those messages that are 0 bytes long are gone then.
+    std::vector<Note> hear(uint32_t context);
+    // Takes a message out that came before anybody asked for it, to be read until `close`; false if its bytes are not there
+    // in one piece, and must be received.
+    bool open(uint32_t context, int peer, uint64_t key, Unexpected& message);
+    const char* bytes_of(const Unexpected& message) const {
         const Header& header = message.header;
-        const bool here = header.kind == Kind::eager;
-        consume(here ? message.payload.data() + header.note : neighbours_[peer]->at(header.place), header.length);
-        close(message);
-        return true;
+        if (header.kind == Kind::eager) return message.payload.data() + header.note;
+        return neighbours_[static_cast<size_t>(message.peer)]->at(header.place);
     }
+    void close(const Unexpected& message);
     // Nothing of these contexts [first, last) will be asked for any more.
     void forget(uint32_t first, uint32_t last);
 
@@ -189,8 +191,6 @@ private:
     void next(int peer);
     bool sleep_until(std::chrono::steady_clock::time_point end);
     Bell& bell() { return *reinterpret_cast<Bell*>(arena_.at(ring_to(size_))); }
-    bool pick(uint32_t context, int peer, uint64_t key, Unexpected& message);
-    void close(const Unexpected& message);
     void post(int peer, const Header& header, const Span* spans, size_t count);
     bool place(Peer& peer, const Header& header, const Span* spans, size_t count);
     void handle(int peer, const Header& header, const char* payload);

@@ -6,15 +6,19 @@ namespace ringleader {
 
 namespace {
 
+void need_contiguous(const py::array& array) {
+    if (!(array.flags() & py::array::c_style)) throw std::invalid_argument("a message needs contiguous memory");
+}
+
 // A message under way; keeps the array that it is read from or written to.
 class Message {
 public:
-    Message(std::shared_ptr<Caller> caller, py::buffer view, bool is_receive, int peer, Group::Purpose purpose,
+    Message(std::shared_ptr<Caller> caller, py::array array, bool is_receive, int peer, Group::Purpose purpose,
             uint64_t key, bool any_key, bool synchronous, const std::string& note, bool quiet)
-        : caller_(std::move(caller)), info_(view.request(is_receive)), is_receive_(is_receive) {
-        auto* at = static_cast<char*>(info_.ptr);
-        const auto bytes = static_cast<size_t>(info_.size * info_.itemsize);
-        if (!PyBuffer_IsContiguous(info_.view(), 'C')) throw std::invalid_argument("a message needs contiguous memory");
+        : caller_(std::move(caller)), array_(std::move(array)), is_receive_(is_receive) {
+        need_contiguous(array_);
+        char* at = static_cast<char*>(is_receive ? array_.mutable_data() : const_cast<void*>(array_.data()));
+        const auto bytes = static_cast<size_t>(array_.nbytes());
         if (note.size() > kInline) throw std::invalid_argument("a note is too long");
         const Group& group = caller_->group;
         const int there = peer == kAny && is_receive ? kAny : group.members().at(static_cast<size_t>(peer));
@@ -47,7 +51,7 @@ public:
         }
         if (done_ && receive_.wrong_length)
             throw std::runtime_error("a message of " + std::to_string(receive_.total) + " bytes came for a receive of " +
-                                     std::to_string(info_.size * info_.itemsize));
+                                     std::to_string(array_.nbytes()));
         return done_;
     }
     bool done() const { return done_; }
@@ -67,7 +71,7 @@ private:
     Device& device() { return caller_->group.device(); }
 
     std::shared_ptr<Caller> caller_;
-    py::buffer_info info_;
+    py::array array_;
     const bool is_receive_;
     bool done_ = false;
     Send send_;
@@ -94,38 +98,76 @@ py::array empty(std::shared_ptr<Node> node, const std::vector<py::ssize_t>& shap
     return py::array(dtype, shape, {}, node->arena().at(offset), owner);
 }
 
-// The next note from anyone: its rank, the note, and whether `take` can have the rest; or None.
-py::object hear(Caller& caller) {
-    int peer;
-    std::string note;
-    bool here;
-    if (!caller.group.device().hear(caller.group.context(Group::direct_messages), peer, note, here)) return py::none();
-    return py::make_tuple(caller.group.rank_of(peer), py::bytes(note), here);
+// The notes that have come since: of each its rank, the note, and whether `take` and `add_up` can have the rest.
+py::list hear(Caller& caller) {
+    py::list heard;
+    const Group& group = caller.group;
+    for (const Note& note : caller.group.device().hear(group.context(Group::direct_messages)))
+        heard.append(py::make_tuple(group.rank_of(note.peer), py::bytes(note.text), note.here));
+    return heard;
 }
 
-// The bytes of a message with a note, now, into `array`, or added to it as numbers of `type`, which are its own; false if
-// they must be received. `past`: no cache could hold what is received with it.
-bool take(Caller& caller, int peer, uint64_t key, py::array array, const std::string& type, bool past) {
-    if (!(array.flags() & py::array::c_style)) throw std::invalid_argument("a message needs contiguous memory");
-    auto* to = static_cast<char*>(array.mutable_data());
-    const auto bytes = static_cast<size_t>(array.nbytes());
-    const bool add = !type.empty();
-    const Folder folder = add ? find_folder(fold_named("sum"), type_named(type)) : nullptr;
-    const size_t count = add ? bytes / size_of(type_named(type)) : 0;
+// Takes the message out; false if its bytes must be received.
+bool open(Caller& caller, int peer, uint64_t key, size_t bytes, Unexpected& message) {
     const Group& group = caller.group;
     const int there = group.members().at(static_cast<size_t>(peer));
+    if (!caller.group.device().open(group.context(Group::direct_messages), there, key, message)) return false;
+    if (message.header.length == bytes) return true;
+    throw std::runtime_error("a message of another length than its note says");
+}
+
+// The bytes of a message with a note, now, into `array`; false if they must be received. `past`: no cache could hold what
+// is received with it.
+bool take(Caller& caller, int peer, uint64_t key, py::array array, bool past) {
+    need_contiguous(array);
+    auto* to = static_cast<char*>(array.mutable_data());
+    const auto bytes = static_cast<size_t>(array.nbytes());
     py::gil_scoped_release unlocked;
-    return caller.group.device().take(group.context(Group::direct_messages), there, key,
-                                      [&](const char* from, size_t length) {
-        if (length != bytes) throw std::runtime_error("a message of another length than its note says");
-        if (folder) {
-            folder(to, to, from, count);
-        } else if (past) {
-            copy_past_caches(to, from, bytes);
-        } else if (bytes) {
-            std::memcpy(to, from, bytes);
+    Unexpected message;
+    if (!open(caller, peer, key, bytes, message)) return false;
+    Device& device = caller.group.device();
+    const char* from = device.bytes_of(message);
+    if (past)
+        copy_past_caches(to, from, bytes);
+    else if (bytes)
+        std::memcpy(to, from, bytes);
+    device.close(message);
+    return true;
+}
+
+// Into `total` numbers of `type`, from left to right: its own, if `onto`, and those of `sources`, arrays or (peer, key) of
+// messages whose notes said that the rest is here.
+void add_up(Caller& caller, py::array total, const py::list& sources, const std::string& type, bool onto) {
+    need_contiguous(total);
+    auto* to = static_cast<char*>(total.mutable_data());
+    const auto bytes = static_cast<size_t>(total.nbytes());
+    const Folder folder = find_folder(fold_named("sum"), type_named(type));
+    const size_t size = size_of(type_named(type));
+    Device& device = caller.group.device();
+    std::vector<const char*> from;
+    std::deque<Unexpected> messages;
+    if (onto) from.push_back(to);
+    for (const py::handle source : sources) {
+        if (py::isinstance<py::array>(source)) {
+            const auto array = py::reinterpret_borrow<py::array>(source);
+            need_contiguous(array);
+            from.push_back(static_cast<const char*>(array.data()));
+            if (static_cast<size_t>(array.nbytes()) != bytes) throw std::invalid_argument("arrays of different lengths");
+        } else {
+            const auto [peer, key] = source.cast<std::pair<int, uint64_t>>();
+            if (!open(caller, peer, key, bytes, messages.emplace_back()))
+                throw std::invalid_argument("a message that must be received");
+            from.push_back(device.bytes_of(messages.back()));
         }
-    });
+    }
+    py::gil_scoped_release unlocked;
+    if (from.size() == 1 && !onto) std::memcpy(to, from[0], bytes);
+    for (size_t at = 0; from.size() > 1 && at < bytes; at += kBite) {
+        const size_t bite = std::min(kBite, bytes - at);
+        fold_all(folder, to + at, from, bite / size);
+        for (const char*& each : from) each += bite;
+    }
+    for (const Unexpected& message : messages) device.close(message);
 }
 
 using Told = std::tuple<int64_t, int64_t, uint64_t, uint64_t, uint64_t>;
@@ -159,11 +201,11 @@ void bind_messages(py::module_& m) {
              py::arg("microseconds"), py::arg("sleep"), py::call_guard<py::gil_scoped_release>())
         .def("empty", &empty, py::arg("shape"), py::arg("dtype"));
     m.def("hear", &hear, py::arg("caller"));
-    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("type") = "",
-          py::arg("past") = false);
+    m.def("take", &take, py::arg("caller"), py::arg("peer"), py::arg("key"), py::arg("array"), py::arg("past") = false);
+    m.def("add_up", &add_up, py::arg("caller"), py::arg("total"), py::arg("sources"), py::arg("type"), py::arg("onto"));
     m.attr("CACHED") = kCached;
     py::class_<Message>(m, "Message")
-        .def(py::init<std::shared_ptr<Caller>, py::buffer, bool, int, Group::Purpose, uint64_t, bool, bool,
+        .def(py::init<std::shared_ptr<Caller>, py::array, bool, int, Group::Purpose, uint64_t, bool, bool,
                       const std::string&, bool>(),
              py::arg("caller"), py::arg("view"), py::arg("is_receive"), py::arg("peer"), py::arg("purpose"),
              py::arg("key"), py::arg("any_key") = false, py::arg("synchronous") = false, py::arg("note") = py::bytes(),

@@ -8,8 +8,6 @@ namespace ringleader {
 
 namespace {
 
-constexpr size_t kBite = 4 << 10;    // bytes folded at a time, so that a sum in progress stays in the L1 cache
-
 void divide(const Plan& plan, char* at, size_t bytes, int n) {
     if (plan.type == Type::f32) {
         auto* x = reinterpret_cast<float*>(at);
@@ -91,10 +89,7 @@ void Group::direct(Job& job, Guard& guard) {
 }
 
 void Group::fold_all(const Plan& plan, char* to, const std::vector<const char*>& from, size_t bytes) {
-    const Folder folder = find_folder(plan.fold, plan.type);
-    const size_t count = bytes / size_of(plan.type);
-    folder(to, from[0], from[1], count);
-    for (size_t i = 2; i < from.size(); ++i) folder(to, to, from[i], count);
+    ringleader::fold_all(find_folder(plan.fold, plan.type), to, from, bytes / size_of(plan.type));
     if (plan.divide) divide(plan, to, bytes, size_);
 }
 

@@ -20,7 +20,7 @@ from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm import engine, ulfm
 from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
 from ringleader.runtime.comm.ops import OPS
-from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Mail, Request
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Mail, Request, Source
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
 # Bytes from which an AllReduce across nodes folds inside of each node first.
@@ -151,25 +151,36 @@ class _Mail(Mail):
 
     def send(
         self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
-    ) -> list[Request]:  # fmt: skip
+    ) -> Request | None:  # fmt: skip
         message = _engine.Message(
             self.caller, NOTHING if payload is None else payload, False, peer, _engine.Purpose.direct, tag, note=note,
             quiet=quiet,
         )  # fmt: skip
-        return [] if message.done else [_Sending(message, peer, tag)]
+        return None if message.done else _Sending(message, peer, tag)
 
-    def hear(self) -> tuple[int, bytes, bool] | None:
+    def hear(self) -> list[tuple[int, bytes, bool]]:
         return _engine.hear(self.caller)
 
-    def take(self, peer: int, tag: int, view: Bytes, together: int = 0) -> Request | None:
-        there = _engine.take(self.caller, peer, tag, view, past=together > _engine.CACHED)
-        return None if there else super().take(peer, tag, view)
+    def take(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> Request | None:
+        there = _engine.take(self.caller, peer, tag, array, together > _engine.CACHED)
+        return None if there else super().take(peer, tag, array)
 
-    def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
-        if not add:
-            return _engine.take(self.caller, peer, tag, array)
-        name = _summed(array.dtype)
-        return name is not None and _engine.take(self.caller, peer, tag, array, name)
+    def take_now(self, peer: int, tag: int, array: NDArray[Any]) -> bool:
+        return _engine.take(self.caller, peer, tag, array)
+
+    def add_up(self, total: NDArray[Any], sources: Sequence[Source], onto: bool) -> None:
+        name = _summed(total.dtype)
+        if name is not None:
+            _engine.add_up(self.caller, total, sources, name, onto)
+        else:
+            super().add_up(total, [self._read(source, total) for source in sources], onto)
+
+    def _read(self, source: Source, like: NDArray[Any]) -> NDArray[Any]:
+        if isinstance(source, np.ndarray):
+            return source
+        here = np.empty_like(like)
+        _engine.take(self.caller, *source, here)
+        return here
 
     def close(self) -> None:
         pass

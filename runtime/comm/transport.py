@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ringleader.runtime.comm.work import InFlight
 
 Bytes = NDArray[np.uint8]
+Source = NDArray[Any] | tuple[int, int]  # numbers that are here, or a payload: whose, its tag
 # Elements of a block, all being equal; or, by buffer, elements of each of its blocks.
 Sizes = int | tuple[tuple[str, tuple[int, ...]], ...]
 ANY = -1  # any source, any tag
@@ -114,31 +115,39 @@ class Mail:
 
     def send(
         self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
-    ) -> list[Request]:  # fmt: skip
-        """What is under way of it, the payload last. ``tag``: from 1 on, another for each payload that is. ``quiet``: this
-        rank need not wake up when the payload has been taken."""
-        requests = [self.transport.isend(np.frombuffer(note, np.uint8), peer, point_to_point(0), whole=True)]
-        if payload is not None:
-            requests.append(self.transport.isend(payload, peer, point_to_point(tag)))
-        return requests
+    ) -> Request | None:  # fmt: skip
+        """Complete when all of it has been taken; None: it has. ``tag``: from 1 on, another for each payload that is under
+        way. ``quiet``: this rank need not wake up then."""
+        request = self.transport.isend(np.frombuffer(note, np.uint8), peer, point_to_point(0), whole=True)
+        if payload is None:
+            return request
+        return Pieces([request, self.transport.isend(payload, peer, point_to_point(tag))], 0)
 
-    def hear(self) -> tuple[int, bytes, bool] | None:
-        """The next note: whose it is, the note, and can ``take_now`` have its payload? None if there is none yet."""
-        if self._listening is None or not self._listening.test():
-            return None
-        peer, note = self._listening.peer, self._note.tobytes()
-        self._listening = self._listen()
-        return peer, note, False
+    def hear(self) -> list[tuple[int, bytes, bool]]:
+        """The notes that have come since: whose each is, the note, and can its payload be read where it lies, by ``take_now``
+        and ``add_up``?"""
+        heard = []
+        while self._listening is not None and self._listening.test():
+            heard.append((self._listening.peer, self._note.tobytes(), False))
+            self._listening = self._listen()
+        return heard
 
-    def take(self, peer: int, tag: int, view: Bytes, together: int = 0) -> Request | None:
-        """Start to take a payload into ``view``; None: it is there. ``together``: bytes that ranks read and write before
-        anybody reads these; past caches that could not hold so much a copy is faster."""
-        return self.transport.irecv(view, peer, point_to_point(tag))
+    def take(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> Request | None:
+        """Start to take a payload into ``array``, contiguous; None: it is there. ``together``: bytes that ranks read and
+        write before anybody reads these; past caches that could not hold so much a copy is faster."""
+        return self.transport.irecv(array.reshape(-1).view(np.uint8), peer, point_to_point(tag))
 
-    def take_now(self, peer: int, tag: int, array: NDArray[Any], add: bool) -> bool:
-        """Copy a payload into ``array``, or add it to that, out of its sender's memory, where ``hear`` has said that it can
-        be read; False: this cannot be done."""
+    def take_now(self, peer: int, tag: int, array: NDArray[Any]) -> bool:
+        """Copy a payload into ``array``, out of its sender's memory; False: it cannot be read there."""
         return False
+
+    def add_up(self, total: NDArray[Any], sources: Sequence[Source], onto: bool) -> None:
+        """Into ``total``, from left to right: what it has, if ``onto``, and ``sources``, of which those that are payloads,
+        (peer, tag), can be read where they lie."""
+        for source in sources:
+            assert isinstance(source, np.ndarray)  # here none can
+            np.copyto(total, source) if not onto else np.add(total, source, out=total)
+            onto = True
 
     def close(self) -> None:
         """Nothing more is heard."""

@@ -60,17 +60,17 @@ REFUSED = {
     ),
     "a payload taken in pieces": ("engine.take(caller, 0, 1, np.zeros(9)[::3])", "ValueError"),
     "a payload of nobody": ("engine.take(caller, 1, 1, np.zeros(9))", "IndexError"),
-    "a payload that cannot be folded": ("engine.take(caller, 0, 1, np.zeros(9), 'float80')", "ValueError"),
+    "a payload that cannot be folded": ("engine.add_up(caller, np.zeros(9), [(0, 1)], 'float80', True)", "ValueError"),
     "a payload of another length": (
         "sent = engine.Message(caller, node.empty([4], np.dtype('f8')), False, 0, engine.Purpose.direct, 1, note=b'x')\n"
-        "assert engine.hear(caller) == (0, b'x', True)\n"
+        "assert engine.hear(caller) == [(0, b'x', True)]\n"
         "engine.take(caller, 0, 1, np.zeros(5))",
         "RuntimeError",
     ),
     "a payload for what is read-only": (
         "sent = engine.Message(caller, node.empty([4], np.dtype('f8')), False, 0, engine.Purpose.direct, 1, note=b'x')\n"
         "into = np.zeros(4)\ninto.flags.writeable = False\n"
-        "assert engine.hear(caller) == (0, b'x', True)\n"
+        "assert engine.hear(caller) == [(0, b'x', True)]\n"
         "engine.take(caller, 0, 1, into)",
         "ValueError",
     ),
@@ -142,7 +142,7 @@ print(node.await_news(1000, True), sent.test())
     done = subprocess.run(
         [sys.executable, "-c", SETUP + script], text=True, capture_output=True, timeout=60, check=False
     )
-    assert done.stdout == f"True (0, b'x', True) True\n{not quiet} True\n", (done.stdout, done.stderr)
+    assert done.stdout == f"True [(0, b'x', True)] True\n{not quiet} True\n", (done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("past", [False, True])

@@ -3,7 +3,7 @@ and over a transport that delivers letters more than once."""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -90,11 +90,19 @@ class Desk:
         assert into.nbytes == letter.nbytes
         self.wanted.append(Wanted(letter, into, done))
 
-    def receive_now(self, letter: Letter, into: np.ndarray, add: bool = False) -> bool:
+    def receive_now(self, letter: Letter, into: np.ndarray) -> bool:
         payload = self.there(letter) if letter.readable else None
         if payload is not None:
-            into.reshape(payload.shape)[...] = into + payload if add else payload
+            into.reshape(payload.shape)[...] = payload
         return payload is not None
+
+    def add_up(self, total: np.ndarray, sources: Sequence[np.ndarray | Letter], onto: bool) -> None:
+        numbers = [self.there(source) if isinstance(source, Letter) else source for source in sources]
+        if not onto:
+            total[...] = 0
+        for number in numbers:
+            assert number is not None
+            total += number.reshape(total.shape)
 
     def later(self, call: Callable[[], None]) -> None:
         self.calls.append(call)
@@ -108,9 +116,13 @@ class Desk:
         wanted.into.reshape(-1).view(np.uint8)[:] = np.ascontiguousarray(payload).reshape(-1).view(np.uint8)
         wanted.done()
 
-    def take_sent(self) -> list[Sent]:
+    def settle(self) -> None:
+        """All that has come has been heard."""
         while self.calls:
             self.calls.popleft()()
+
+    def take_sent(self) -> list[Sent]:
+        self.settle()
         taken, self.sent = self.sent, []
         return taken
 

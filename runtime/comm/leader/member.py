@@ -38,7 +38,7 @@ class Member:
         self._worker = Worker(self._post, settings, world.timeout) if rank in settings.workers else None
         if self._server and self._worker:
             fail = _say if world.transport == "threads" else _end_job
-            self._post.serve_in_thread(f"server of rank {rank}", self._server.look, fail)
+            self._post.serve_in_thread(f"server of rank {rank}", fail)
         world.barrier()
 
     # Who does what
@@ -68,15 +68,13 @@ class Member:
 
     def serve(self) -> None:
         """On a rank that only serves: return when all workers have closed, or are gone. On others: nothing."""
-        if self._server is None or self._worker is not None:
-            return
+        if self._worker is None:
+            self._serve()
+
+    def _serve(self) -> None:
         server = self._server
-
-        def over() -> bool:
-            server.look()
-            return server.finished
-
-        self._post.wait_until(over, float("inf"))
+        if server is not None:
+            self._post.wait_until(lambda: server.finished, float("inf"))
 
     # The end
 
@@ -88,10 +86,7 @@ class Member:
         try:
             if self._worker is not None:
                 self._worker.close()
-            self.serve()
-            if self._server is not None:
-                server = self._server
-                self._post.wait_until(lambda: server.finished, float("inf"))
+            self._serve()
             self._post.wait_until(lambda: not self._post.sending, self.world.timeout)
         finally:
             self._leave()

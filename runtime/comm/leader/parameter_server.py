@@ -100,14 +100,14 @@ class ParameterServer(Member):
         the servers that hold it have it then. ``priority``: lower numbers go first. ``lr``: the learning rate for this
         update, for rules that have one. ValueError: mode "bsp", and it has been pushed in this iteration already."""
         worker, gradient = self._working("push"), to_host(gradient)
-        self._known("push", name, gradient)
+        _known(worker, "push", name, gradient)
         return Handle(worker, worker.push(name, gradient, priority, lr), f"push of {name!r}")
 
     def pull(self, name: str, out: Any = None, priority: int = 0) -> Handle:
         """Get the values into ``out``, or a new array, which ``wait()`` returns. They contain what this worker has pushed,
         and what the mode promises of the others."""
-        host, there = self._target("pull", name, out)
         worker = self._working("pull")
+        host, there = _target(worker, "pull", name, out)
         return Handle(worker, worker.pull(name, host, priority), f"pull of {name!r}", host, there)
 
     def push_pull(
@@ -116,8 +116,8 @@ class ParameterServer(Member):
     ) -> Handle:  # fmt: skip
         """A push, and the pull that sees it. ``out`` may be ``gradient``."""
         worker, gradient = self._working("push_pull"), to_host(gradient)
-        self._known("push_pull", name, gradient)
-        host, there = self._target("push_pull", name, out)
+        _known(worker, "push_pull", name, gradient)
+        host, there = _target(worker, "push_pull", name, out)
         if not self.settings.replicas:
             requests = worker.push(name, gradient, priority, lr, host)
         else:
@@ -127,18 +127,6 @@ class ParameterServer(Member):
                 )  # the first server's answer may come before the second has taken it
             requests = worker.push(name, gradient, priority, lr) + worker.pull(name, host, priority)
         return Handle(worker, requests, f"push_pull of {name!r}", host, there)
-
-    def _target(self, what: str, name: str, out: Any) -> tuple[NDArray[Any], Any]:
-        """Where the values of a pull go, in the host's memory, and if that is not ``out``, ``out``."""
-        tensors = self._working(what).tensors
-        if name in tensors and out is None:
-            out = np.empty(*tensors[name])
-        there = on_device(out)
-        host = np.empty(out.shape, out.dtype) if there else out
-        self._known(what, name, host)
-        if not host.flags.writeable:
-            raise ValueError(f"{what}: the array for {name!r} is read-only")
-        return host, out if there else None
 
     def clock(self) -> None:
         """This worker's iteration is over: nothing more will be pushed for it. Does not wait."""
@@ -211,17 +199,28 @@ class ParameterServer(Member):
             raise RuntimeError(f"{what}: the parameter server is closed on rank {self.world.rank}")
         return self._worker
 
-    def _known(self, what: str, name: str, array: NDArray[Any] | None) -> None:
-        tensors = self._working(what).tensors
-        if name not in tensors:
-            raise KeyError(f"{what}: no tensor {name!r} was named in init")
-        assert array is not None
-        _check(what, name, array)
-        if (array.shape, array.dtype) != tensors[name]:
-            raise ValueError(
-                f"{what}: {name!r} is {tensors[name].dtype}{list(tensors[name].shape)}, this array is "
-                f"{array.dtype}{list(array.shape)}"
-            )
+
+def _known(worker: Worker, what: str, name: str, array: Any) -> None:
+    tensor = worker.tensors.get(name)
+    if tensor is None:
+        raise KeyError(f"{what}: no tensor {name!r} was named in init")
+    _check(what, name, array)
+    if (array.shape, array.dtype) != tensor:
+        raise ValueError(
+            f"{what}: {name!r} is {tensor.dtype}{list(tensor.shape)}, this array is {array.dtype}{list(array.shape)}"
+        )
+
+
+def _target(worker: Worker, what: str, name: str, out: Any) -> tuple[NDArray[Any], Any]:
+    """Where the values of a pull go, in the host's memory, and if that is not ``out``, ``out``."""
+    if out is None and name in worker.tensors:
+        return np.empty(*worker.tensors[name]), None
+    there = on_device(out)
+    host = np.empty(out.shape, out.dtype) if there else out
+    _known(worker, what, name, host)
+    if not host.flags.writeable:
+        raise ValueError(f"{what}: the array for {name!r} is read-only")
+    return host, out if there else None
 
 
 def _check(what: str, name: str, array: Any) -> None:

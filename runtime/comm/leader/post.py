@@ -10,7 +10,8 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,8 +58,8 @@ class _Open(NamedTuple):
 
 class Post:
     """One rank's letters over ``transport``, which nothing else uses. ``deliver(letter)`` is called for each that comes,
-    ``lost(rank)`` once for each rank that has finished or failed. ``idle()``, which may be set: called when nothing has
-    come for a while; has it found something to do?"""
+    ``lost(rank)`` once for each rank that has finished or failed. May be set: ``look()``, called now and then; ``idle()``,
+    called when nothing has come for a while: has it found something to do?"""
 
     def __init__(
         self, transport: Transport, deliver: Callable[[Letter], None], lost: Callable[[int], None]
@@ -70,6 +71,7 @@ class Post:
         self._thread: threading.Thread | None = None
         self._stop = False
         self._waiting = 0  # threads in ``wait_until``
+        self.look: Callable[[], None] = lambda: None
         self.idle: Callable[[], bool] = lambda: False
         self._moved = 0.0  # when something last did
         self.gone: set[int] = set()
@@ -99,10 +101,9 @@ class Post:
             self.sent_bytes += nbytes
         self.sent_bytes += FORMAT.size
         note = FORMAT.pack(*letter[:7], nbytes, tag, self._sent[peer])
-        requests = self._mail.send(peer, note, view if nbytes > 0 else None, tag, quiet)
-        self._open += [_Open(request, peer, None, note) for request in requests[:-1]]
-        if requests:
-            self._open.append(_Open(requests[-1], peer, done, view))
+        request = self._mail.send(peer, note, view if nbytes > 0 else None, tag, quiet)
+        if request is not None:
+            self._open.append(_Open(request, peer, done, (note, view)))
         elif done is not None:
             self.later(done)
 
@@ -116,16 +117,22 @@ class Post:
                 f"rank {self.transport.rank}: a letter of kind {letter.kind} from rank {letter.sender} brings "
                 f"{letter.nbytes} bytes where {into.nbytes} are expected"
             )
-        view = into.reshape(-1).view(np.uint8)
-        request = self._mail.take(letter.sender, letter.tag, view, together) if view.size else None
+        request = self._mail.take(letter.sender, letter.tag, into, together) if letter.nbytes else None
         if request is None:
             self.later(done)
         else:
-            self._open.append(_Open(request, letter.sender, done, view))
+            self._open.append(_Open(request, letter.sender, done, into))
 
-    def receive_now(self, letter: Letter, into: NDArray[Any], add: bool = False) -> bool:
-        """Take the payload at once, out of its sender's memory, or ``add`` it; False: that cannot be, so ``receive`` it."""
-        return letter.readable and self._mail.take_now(letter.sender, letter.tag, into, add)
+    def receive_now(self, letter: Letter, into: NDArray[Any]) -> bool:
+        """Take the payload at once, out of its sender's memory; False: that cannot be, so ``receive`` it."""
+        return letter.readable and self._mail.take_now(letter.sender, letter.tag, into)
+
+    def add_up(self, total: NDArray[Any], sources: Sequence[NDArray[Any] | Letter], onto: bool) -> None:
+        """Into ``total``, in one go and from left to right: what it has, if ``onto``, then arrays and payloads of letters
+        that are ``readable``, all of its shape and dtype."""
+        self._mail.add_up(
+            total, [(s.sender, s.tag) if isinstance(s, Letter) else s for s in sources], onto
+        )
 
     def later(self, call: Callable[[], None]) -> None:
         """Call it once what is going on has been dealt with."""
@@ -140,11 +147,14 @@ class Post:
         """Go as far as possible; has anything moved?"""
         with self.lock:
             try:
+                now = time.monotonic()
                 moved = self._move()
-                moved = self._look() or moved
-                if not moved and time.monotonic() - self._moved < QUIET:
+                if now - self._looked > LOOK_EVERY:
+                    self._looked = now
+                    moved = self._look() or moved
+                if not moved and now - self._moved < QUIET:
                     return False
-                self._moved = time.monotonic()
+                self._moved = now
                 return moved or self.idle()
             except Exception as error:
                 self._break(error)
@@ -158,39 +168,35 @@ class Post:
 
     def _move(self) -> bool:
         moved = self._hear()
-        waiting: list[_Open] = []
-        for entry in self._open:
-            if not entry.request.test():
-                waiting.append(entry)
-            elif entry.done is not None:
-                self._done.append(entry.done)
-        moved = moved or len(waiting) < len(self._open)
-        self._open = waiting  # before the calls, which may open more
+        if self._open:
+            waiting: list[_Open] = []
+            for entry in self._open:
+                if not entry.request.test():
+                    waiting.append(entry)
+                elif entry.done is not None:
+                    self._done.append(entry.done)
+            moved = moved or len(waiting) < len(self._open)
+            self._open = waiting  # before the calls, which may open more
         while self._done:
             self._done.popleft()()
             moved = True
         return moved
 
     def _hear(self) -> bool:
-        moved = False
-        while (heard := self._mail.hear()) is not None:
-            moved = True
-            peer, note, readable = heard
+        heard = self._mail.hear()
+        for peer, note, readable in heard:
             if peer in self.gone:  # that has been dealt with
                 continue
             letter = Letter._make((*FORMAT.unpack(note), peer, readable))
             if letter.seq > self._seen[peer]:
                 self._seen[peer] = letter.seq
                 self.deliver(letter)
-            else:  # it has come before: changes nothing
-                self.discard(letter)
-        return moved
+            else:  # it has come before: changes nothing, and the payload that comes first is the other's
+                self.later(partial(self.discard, letter))
+        return bool(heard)
 
     def _look(self) -> bool:
-        now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
-            return False
-        self._looked = now
+        self.look()
         fresh = self.transport.gone() - self.gone
         while fresh and self._move():  # what they sent before they went still counts
             pass
@@ -228,12 +234,10 @@ class Post:
             with self.lock:
                 self._waiting -= 1
 
-    def serve_in_thread(
-        self, name: str, turn: Callable[[], None], fail: Callable[[BaseException], None]
-    ) -> None:
-        """From now on a thread moves everything while nobody waits, and calls ``turn`` now and then, until ``close``, or
-        until this rank has ended without it. It does not keep the process alive; an exception in what it does, whoever
-        does it, goes to ``fail``, and to whoever waits."""
+    def serve_in_thread(self, name: str, fail: Callable[[BaseException], None]) -> None:
+        """From now on a thread moves everything while nobody waits, until ``close``, or until this rank has ended without
+        it. It does not keep the process alive; an exception in what it does, whoever does it, goes to ``fail``, and to
+        whoever waits."""
 
         def run() -> None:
             idle = LEAST_NAP
@@ -244,7 +248,6 @@ class Post:
                             idle = LONGEST_NAP
                         else:
                             idle = LEAST_NAP if self.progress() else min(2 * idle, LONGEST_NAP)
-                        turn()
                     time.sleep(idle)
             except BaseException as error:
                 self._break(error)

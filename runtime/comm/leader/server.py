@@ -42,8 +42,9 @@ class Server:
         )  # answers to pulls, by worker
         self._lent: dict[int, int] = defaultdict(int)  # bytes on their way, by worker
         self._early: dict[tuple[int, int], Letter] = {}  # pushes left for a moment, by part, worker
+        self._came: dict[int, list[int]] = defaultdict(list)  # workers of whom something has come, by part
         self._order = count()
-        post.idle = self.idle
+        post.idle, post.look = self.idle, self.look
         self._work: dict[int, Callable[[Letter], None]] = {
             Kind.HELLO: self._hello, Kind.INIT: self._init, Kind.PUSH: self._push, Kind.PULL: self._pull,
             Kind.PUSH_PULL: self._push_pull, Kind.CLOCK: self._clock, Kind.MEET: self._meet, Kind.STATE: self._state,
@@ -94,7 +95,7 @@ class Server:
             return
         tensors = {key: Tensor(tuple(shape), np.dtype(dtype)) for key, shape, dtype in json.loads(text)}
         self.stored = {
-            part.number: Stored(part, self.clocks, self.settings, self.post.transport.empty)
+            part.number: Stored(part, self.clocks, self.settings, self.post)
             for part in self.settings.place(tensors) if self.number in part.holders
         }  # fmt: skip
         for letter, _ in told.values():
@@ -111,17 +112,28 @@ class Server:
         def here() -> None:
             stored.slot = self.rule.slot(stored.part, w)
             self._answer(letter)
-            self._take_in(stored, stored.pushes)
             self._answer_pulls(stored)
-            self._advance(stored)
+            self._advance(stored, stored.pushes)
 
         self.post.receive(letter, w, here)
 
     # Gradients and values
 
     def _push(self, letter: Letter) -> None:
-        self.stored[letter.part].pushes[letter.sender].append(letter)
-        self._advance(self.stored[letter.part], letter.sender)
+        stored = self.stored[letter.part]
+        stored.pushes[letter.sender].append(letter)
+        self._go_on(stored, letter.sender)
+
+    def _go_on(self, stored: Stored, worker: int) -> None:
+        """Because of this worker, once all has been heard that is there: gradients that come together are added together."""
+        if not self._came:
+            self.post.later(self._advance_all)
+        self._came[stored.part.number].append(worker)
+
+    def _advance_all(self) -> None:
+        came, self._came = self._came, defaultdict(list)
+        for number, workers in came.items():
+            self._advance(self.stored[number], workers, workers[-1])
 
     def _pull(self, letter: Letter) -> None:
         self._wait_for_values(letter)
@@ -139,35 +151,37 @@ class Server:
         self.clocks.told[letter.sender] = letter.clock
         for stored in self.stored.values():
             if stored.awaits(letter.sender):
-                self._advance(stored, letter.sender)
+                self._go_on(stored, letter.sender)
 
-    def _advance(self, stored: Stored, cause: int | None = None) -> None:
-        """Take what may be taken, answer what may be answered, version by version. ``cause``: the worker whose coming made
-        it possible."""
-        self._take_in(stored, () if cause is None else (cause,))
+    def _advance(self, stored: Stored, workers: Iterable[int], cause: int | None = None) -> None:
+        """Take what may be taken of what these have pushed, answer what may be answered, version by version. ``cause``: the
+        worker whose coming made it possible."""
+        self._take_in(stored, workers)
         if stored.staleness > 0:
             self._answer_pulls(stored, cause)
-        while stored.fold():
-            self._take_in(stored, stored.pushes)
+        while self._add(stored):
             self._answer_pulls(stored, cause)
+            self._take_in(stored, stored.pushes)
 
     def _take_in(self, stored: Stored, workers: Iterable[int]) -> None:
-        """What these have pushed, and what could not be folded before that."""
-        self._add(stored)
         for worker in workers:
             queue = stored.pushes[worker]
             while queue and stored.may_take(queue[0]):
-                if stored.early(queue[0]):
+                if stored.lies(queue[0]):
                     if not queue[0].free:
                         self._early[stored.part.number, worker] = queue[0]
                     break
                 self._take(stored, queue[0])
-                self._add(stored)
+
+    def _add(self, stored: Stored) -> bool:
+        """Is this the next version?"""
+        for letter in stored.add():
+            self._acknowledge_later(stored, letter)
+        return stored.apply()
 
     def _answer_pulls(self, stored: Stored, cause: int | None = None) -> None:
-        ready = [pull for pull in stored.pulls if stored.may_answer(pull)]
+        ready = stored.answerable()
         for pull in ready:
-            stored.pulls.remove(pull)
             self.patience.end(pull, cause)
             # The values of this moment, whenever it is their turn: in mode "bsp", those of that iteration.
             entry = pull.priority, next(self._order), pull, stored, stored.lend()
@@ -175,18 +189,8 @@ class Server:
         for worker in {pull.sender for pull in ready}:
             self._lend(worker)
 
-    def _add(self, stored: Stored) -> None:
-        """Fold gradients out of their workers' memory, as far as that can be."""
-        while (letter := stored.in_turn()) is not None:
-            total = stored.sum_before()
-            if total is not None and self.post.receive_now(letter, total, add=True):
-                stored.added(letter)
-                self._acknowledge_later(stored, letter)
-            else:
-                self._take(stored, letter)
-
     def idle(self) -> bool:
-        """Those whose turn to be folded has not come are copied, so that their workers need not wait for that."""
+        """Those whose turn to be added has not come are copied, so that their workers need not wait for that."""
         while self._early:
             (number, worker), letter = self._early.popitem()
             stored = self.stored[number]
@@ -208,7 +212,7 @@ class Server:
 
         def came() -> None:
             here()
-            self._advance(stored, letter.sender)
+            self._advance(stored, (letter.sender,), letter.sender)
             self._acknowledge(stored, letter)
 
         if self.post.receive_now(letter, payload):
@@ -309,7 +313,7 @@ class Server:
         self._ready.pop(worker, None)
         for stored in self.stored.values():
             stored.drop(worker)
-            self._advance(stored, worker)
+            self._advance(stored, (), worker)
         self._agree()
         self._end_meetings()
 

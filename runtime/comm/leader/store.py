@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.leader.placement import Part
-from ringleader.runtime.comm.leader.post import Letter
+from ringleader.runtime.comm.leader.post import Letter, Post
 from ringleader.runtime.comm.leader.rules import Slot
 from ringleader.runtime.comm.leader.settings import Settings
-
-Empty = Callable[
-    [tuple[int, ...], "np.dtype[Any]"], NDArray[Any]
-]  # memory that workers can read, where there is such
 
 
 class Clocks:
@@ -35,11 +31,11 @@ class Stored:
     """``staleness`` 0: the gradients of an iteration are folded in rank order and applied as one, so a part's
     ``version`` is the number of iterations in it. Above: each gradient is applied by itself, when it comes."""
 
-    def __init__(self, part: Part, clocks: Clocks, settings: Settings, empty: Empty) -> None:
-        self.part, self.clocks, self.staleness, self.empty = part, clocks, settings.staleness, empty
+    def __init__(self, part: Part, clocks: Clocks, settings: Settings, post: Post) -> None:
+        self.part, self.clocks, self.staleness, self.post = part, clocks, settings.staleness, post
         self.mean = settings.reduction == "mean"
         self.code = settings.compressor(part)  # of what comes in; to decode, one is enough for all workers
-        self.in_place = self.staleness == 0 and self.code is None  # gradients may be folded where they lie
+        self.in_place = self.staleness == 0 and self.code is None  # gradients may be added where they lie
         self.slot: Slot | None = None  # until the first values have come
         self.version = 0
         self.pushes: dict[int, deque[Letter]] = {
@@ -61,10 +57,11 @@ class Stored:
     # How far the workers are, as this part sees it
 
     def clock(self, worker: int) -> int:
-        """All pushes of this worker for iterations below are in. Where there may be several in an iteration, it must
-        have said that the iteration is over."""
+        """All pushes of this worker for iterations below are in, or lie where they can be read. Where there may be several in
+        an iteration, it must have said that the iteration is over."""
         if self.pushes[worker]:
-            return self.pushes[worker][0].clock
+            letter = self.pushes[worker][0]
+            return letter.clock + self.lies(letter)
         told = self.clocks.told[worker]
         return max(told, self._applied[worker]) if self.staleness == 0 else told
 
@@ -78,9 +75,9 @@ class Stored:
             return False
         return self.staleness > 0 or letter.clock <= self.version
 
-    def early(self, letter: Letter) -> bool:
-        """May this push be folded without a copy, but later? A lower rank's, of the same iteration, is still to come."""
-        return self.in_place and letter.readable and self._order[self._turn] != letter.sender
+    def lies(self, letter: Letter) -> bool:
+        """Is the gradient of this push added out of its worker's memory, when its turn has come?"""
+        return self.in_place and letter.readable
 
     def may_answer(self, pull: Letter) -> bool:
         """May a worker in iteration ``pull.clock`` see the values as they are?"""
@@ -101,6 +98,14 @@ class Stored:
         late = ", ".join(f"rank {w}, which is in iteration {self.clock(w)}" for w in self.behind(letter))
         return f"{self.part.key!r} in iteration {letter.clock} waits for {late or 'its own pushes'}"
 
+    def answerable(self) -> list[Letter]:
+        """The pulls that may be answered now. They wait no longer."""
+        ready, waiting = [], []
+        for pull in self.pulls:
+            (ready if self.may_answer(pull) else waiting).append(pull)
+        self.pulls = waiting
+        return ready
+
     # Gradients
 
     def take(self, letter: Letter, g: NDArray[Any]) -> None:
@@ -111,40 +116,57 @@ class Stored:
         else:
             self._here[letter.sender], self._lr = g, _rate(letter)
 
-    def in_turn(self) -> Letter | None:
-        """The push that is the next to be folded, in rank order, if it has come, and may be folded without a copy."""
-        if not self.in_place or self._gather():
-            return None
-        queue = self.pushes[self._order[self._turn]]
-        return queue[0] if queue and self.may_take(queue[0]) else None
+    def add(self) -> list[Letter]:
+        """Add to the sum what can be, in rank order and in one pass: gradients that are here, and those that can be read
+        where they lie, whose letters are returned. One alone waits for a second: it would be copied for nothing."""
+        if self.staleness > 0 or self.slot is None:
+            return []
+        sources, turn = self._next()
+        if self._total is None and len(sources) < 2 and turn < len(self._order):
+            return []
+        for worker in self._order[self._turn : turn]:
+            self._here.pop(worker, None)
+        self._turn = turn
+        self._folded += len(sources)
+        letters = [source for source in sources if isinstance(source, Letter)]
+        if sources:
+            self._sum(sources)
+        for letter in letters:
+            self._come(letter)
+            self._lr = _rate(letter)
+        return letters
 
-    def sum_before(self) -> NDArray[Any] | None:
-        """What the push that is ``in_turn`` can be added to; then ``added`` must be told. None: it is to be taken."""
-        return self._here.get(self._second()) if self._total is None else self._total
+    def _next(self) -> tuple[list[NDArray[Any] | Letter], int]:
+        """What can be added next, and whose turn it is then."""
+        found: list[NDArray[Any] | Letter] = []
+        for turn in range(self._turn, len(self._order)):
+            worker = self._order[turn]
+            queue = self.pushes[worker]
+            if worker in self._here:
+                found.append(self._here[worker])
+            elif queue and self.lies(queue[0]) and self.may_take(queue[0]):
+                found.append(queue[0])
+            elif worker in self.clocks.workers and self.clock(worker) <= self.version:
+                return found, turn
+        return found, len(self._order)
 
-    def _second(self) -> int:
-        """Who comes after the first. Of two, it is the same which is added to which."""
-        return self._order[min(self._turn + 1, len(self._order) - 1)]
-
-    def added(self, letter: Letter) -> None:
-        """It has been added."""
-        self._come(letter)
-        self._lr = _rate(letter)
-        if self._total is None:
-            self._total = self._here.pop(self._second())
-            self._turn += 1
-            self._folded += 1
-        self._turn += 1
-        self._folded += 1
+    def _sum(self, sources: list[NDArray[Any] | Letter]) -> None:
+        if self._total is None and isinstance(sources[0], np.ndarray):
+            self._total, *sources = sources  # type: ignore[assignment]  # that is the array
+        onto = self._total is not None
+        total = self.memory() if self._total is None else self._total
+        self.post.add_up(total, sources, onto)
+        self._total = total
+        self._spare += [source for source in sources if isinstance(source, np.ndarray)]
 
     def _come(self, letter: Letter) -> None:
         self.pushes[letter.sender].popleft()
         self.taking.discard(letter.sender)
         self._applied[letter.sender] = max(self._applied[letter.sender], letter.clock + 1)
 
-    def fold(self) -> bool:
-        """Fold, in rank order, what is here; when nobody is missing any more, apply it: is this the next version?"""
-        if self.staleness > 0 or self.slot is None or not self._gather() or not self.clocks.workers:
+    def apply(self) -> bool:
+        """Apply the sum once nobody is missing any more: is this the next version?"""
+        if self.staleness > 0 or self.slot is None or self._turn < len(self._order) or not self.clocks.workers:
             return False
         if self._total is not None:
             if self.mean:
@@ -153,23 +175,6 @@ class Stored:
         self._turn = self._folded = 0
         self._total = None
         self.version += 1
-        return True
-
-    def _gather(self) -> bool:
-        """Is nobody missing any more?"""
-        while self._turn < len(self._order):
-            worker = self._order[self._turn]
-            if worker in self._here:
-                g = self._here.pop(worker)
-                self._folded += 1
-                if self._total is None:
-                    self._total = g
-                else:
-                    np.add(self._total, g, out=self._total)
-                    self._spare.append(g)
-            elif worker in self.clocks.workers and self.clock(worker) <= self.version:
-                return False
-            self._turn += 1
         return True
 
     def _update(self, g: NDArray[Any], lr: float | None) -> None:
@@ -193,7 +198,7 @@ class Stored:
 
     def memory(self) -> NDArray[Any]:
         """For a gradient, or for values; contents are arbitrary."""
-        return self._spare.pop() if self._spare else self.empty(self.part.shape, self.part.dtype)
+        return self._spare.pop() if self._spare else self.post.transport.empty(self.part.shape, self.part.dtype)
 
     def _reuse(self, w: NDArray[Any]) -> None:
         if id(w) not in self._readers:

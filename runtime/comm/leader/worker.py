@@ -44,7 +44,7 @@ class Worker:
         self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
         self._pushed: dict[str, int] = {}  # iteration of the latest push
         self._held: Counter[int] = Counter()  # parts, by the number of their server
-        self._covered: Counter[int] = Counter()  # of them, how often one was pushed in this iteration
+        self._covered: dict[int, int] = defaultdict(int)  # of them, how often one was pushed in this iteration
         self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
@@ -90,15 +90,16 @@ class Worker:
         self._pushed[key] = self.iteration
         value = float("nan") if lr is None else lr
         encoded = [(part, self._encoded(part, _of(part, g))) for part in self.parts[key]]
-        kind = Kind.PUSH if out is None else Kind.PUSH_PULL
         requests = []
         for part, payload in encoded:
             for number in part.holders:
                 self._covered[number] += 1
             into = None if out is None else _of(part, out)
-            free = kind is Kind.PUSH_PULL and self._needs_no_credit(part, payload.nbytes)
-            about: dict[str, Any] = {"clock": self.iteration, "value": value, "free": free}
-            requests.append(self._about(part, kind, priority, payload=payload, out=into, **about))
+            kind = Kind.PUSH if out is None else Kind.PUSH_PULL
+            free = out is not None and self._needs_no_credit(part, payload.nbytes)
+            requests.append(self._about(
+                part, kind, priority, payload=payload, out=into, clock=self.iteration, value=value, free=free
+            ))  # fmt: skip
         return requests
 
     def _needs_no_credit(self, part: Part, nbytes: int) -> bool:

@@ -44,7 +44,7 @@ class AnyOrder(RuleBasedStateMachine):
         w = np.zeros((workers, PUSHES), np.int64)
         server_module.CREDIT = w.nbytes * 3 // 2  # answers wait for each other
         self.server, self.desk = server_at_desk(settings(workers, self.mode, self.staleness), {"w": w})
-        self.there, self.desk.there = False, lambda letter: self.gradient(letter) if self.there else None
+        self.desk.there = self.gradient
         self.way = {i: deque() for i in self.workers}  # letters that have not come yet
         self.iteration = dict.fromkeys(self.workers, 0)
         self.pushes = {i: [] for i in self.workers}  # iteration of each
@@ -64,7 +64,7 @@ class AnyOrder(RuleBasedStateMachine):
         while any(self.way[i] for i in self.living) or self.desk.wanted or self.leaving or self.server._early:
             for worker in self.living:
                 self.deliver(worker)
-            self.nothing_comes(there=False)
+            self.nothing_comes()
             if self.desk.wanted:
                 self.arrive(0)
             self.answers_are_right()
@@ -153,16 +153,28 @@ class AnyOrder(RuleBasedStateMachine):
     def deliver(self, worker, there=False):
         """Letters of one worker stay in order; those of the dead come late. ``there``: payloads lie where the server can
         read them."""
-        self.there = there
         if self.way.get(worker):
             letter = self.way[worker].popleft()._replace(readable=there)
             before = len(self.desk.discarded)
             self.server.handle(letter)
             assert (len(self.desk.discarded) > before) == (worker not in self.living)
 
-    @rule(there=st.booleans())
-    def nothing_comes(self, there):
-        self.there = there
+    @rule(there=st.lists(st.booleans(), min_size=WORKERS, max_size=WORKERS))
+    def all_come(self, there):
+        """At once."""
+        for worker in self.workers:
+            while self.way[worker]:
+                self.deliver(worker, there[worker])
+
+    @rule(kind=st.sampled_from((Kind.PUSH, Kind.PUSH_PULL)), free=st.booleans())
+    def all_push(self, kind, free):
+        for number in range(len(self.living)):
+            self.push(number, kind, free)
+        for worker in self.living:
+            self.clock(worker)
+
+    @rule()
+    def nothing_comes(self):
         self.desk.idle()
 
     @precondition(lambda self: self.desk.wanted)

@@ -162,6 +162,9 @@ def test_a_push_pull_is_acknowledged_while_its_values_wait(there, free):
     for sender in (0, 1):
         letter = Letter(Kind.PUSH_PULL, 0, 0, 10 + sender, nbytes=NBYTES, sender=sender, value=float("nan"))
         server.handle(letter._replace(free=free, readable=there))
+        desk.settle()
+        if there and sender == 0:  # it lies there until the other comes, or nothing does for a while
+            assert desk.idle() != free
         if not there:
             desk.comes(desk.wanted[0], np.ones(SIZE))
         sent = [(s.peer, s.letter.kind, s.letter.token) for s in desk.take_sent()]
@@ -201,12 +204,14 @@ def test_gradients_of_later_iterations_stay_with_their_worker():
             Letter(Kind.PUSH, 0, iteration, 10 + iteration, nbytes=NBYTES, sender=1, value=float("nan"))
         )
         server.handle(Letter(Kind.CLOCK, clock=iteration + 1, sender=1))
+    desk.settle()
     for iteration in range(5):
         (wanted,) = desk.wanted
         assert (wanted.letter.sender, wanted.letter.clock) == (1, iteration)
         desk.comes(wanted, np.ones(SIZE))
         assert not desk.wanted, "one of a later iteration"
         server.handle(Letter(Kind.CLOCK, clock=iteration + 1, sender=0))
+        desk.settle()
     assert np.all(server.stored[0].slot.w == 5)
 
 
@@ -217,6 +222,7 @@ def test_values_on_their_way_stay_as_they_were():
 
     def push(token):
         server.handle(Letter(Kind.PUSH, 0, 0, token, nbytes=NBYTES, sender=0, value=float("nan")))
+        desk.settle()
         desk.comes(desk.wanted[0], np.ones(SIZE))
 
     push(1)
