@@ -20,7 +20,7 @@ from ringleader.csrc.cpu import _engine
 from ringleader.runtime.comm import engine, ulfm
 from ringleader.runtime.comm.mpi import Membership, MpiTransport, split_by_node
 from ringleader.runtime.comm.ops import OPS
-from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Mail, Request, Source
+from ringleader.runtime.comm.transport import ANY, Bytes, Channel, Mail, Request, Source, UnderWay
 
 MEMORY_VARIABLE = "RINGLEADER_SHARED_MEMORY"  # bytes that a rank may share; default: as much as there is
 # Bytes from which an AllReduce across nodes folds inside of each node first.
@@ -122,21 +122,6 @@ class _Request(Request):
         return number >= 0 and bool(self.transport.caller.conflict(number))
 
 
-class _Sending(Request):
-    """A payload that its receiver has not taken."""
-
-    is_recv = False
-
-    def __init__(self, message: _engine.Message, peer: int, tag: int) -> None:
-        self.message, self.peer, self.tag = message, peer, tag
-
-    def test(self) -> bool:
-        return self.message.test()
-
-    def cancel(self) -> None:
-        self.message.cancel()
-
-
 @cache
 def _summed(dtype: np.dtype[Any]) -> str | None:
     """What the engine calls it, if it can add such numbers."""
@@ -151,22 +136,18 @@ class _Mail(Mail):
 
     def send(
         self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
-    ) -> Request | None:  # fmt: skip
+    ) -> UnderWay | None:  # fmt: skip
         message = _engine.Message(
             self.caller, NOTHING if payload is None else payload, False, peer, _engine.Purpose.direct, tag, note=note,
             quiet=quiet,
         )  # fmt: skip
-        return None if message.done else _Sending(message, peer, tag)
+        return None if message.done else message
 
     def hear(self) -> list[tuple[int, bytes, bool]]:
         return _engine.hear(self.caller)
 
-    def take(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> Request | None:
-        there = _engine.take(self.caller, peer, tag, array, together > _engine.CACHED)
-        return None if there else super().take(peer, tag, array)
-
-    def take_now(self, peer: int, tag: int, array: NDArray[Any]) -> bool:
-        return _engine.take(self.caller, peer, tag, array)
+    def take_now(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> bool:
+        return _engine.take(self.caller, peer, tag, array, together > _engine.CACHED)
 
     def add_up(self, total: NDArray[Any], sources: Sequence[Source], onto: bool) -> None:
         name = _summed(total.dtype)

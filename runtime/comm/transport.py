@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -70,6 +70,14 @@ class Request(ABC):
         return False
 
 
+class UnderWay(Protocol):
+    """As much of a Request as mail has."""
+
+    def test(self) -> bool: ...
+
+    def cancel(self) -> None: ...
+
+
 class Pieces(Request):
     """A message longer than the transport's limit, as several."""
 
@@ -115,7 +123,7 @@ class Mail:
 
     def send(
         self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
-    ) -> Request | None:  # fmt: skip
+    ) -> UnderWay | None:  # fmt: skip
         """Complete when all of it has been taken; None: it has. ``tag``: from 1 on, another for each payload that is under
         way. ``quiet``: this rank need not wake up then."""
         request = self.transport.isend(np.frombuffer(note, np.uint8), peer, point_to_point(0), whole=True)
@@ -132,13 +140,14 @@ class Mail:
             self._listening = self._listen()
         return heard
 
-    def take(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> Request | None:
-        """Start to take a payload into ``array``, contiguous; None: it is there. ``together``: bytes that ranks read and
-        write before anybody reads these; past caches that could not hold so much a copy is faster."""
+    def take(self, peer: int, tag: int, array: NDArray[Any]) -> UnderWay:
+        """Start to take a payload into ``array``, contiguous."""
         return self.transport.irecv(array.reshape(-1).view(np.uint8), peer, point_to_point(tag))
 
-    def take_now(self, peer: int, tag: int, array: NDArray[Any]) -> bool:
-        """Copy a payload into ``array``, out of its sender's memory; False: it cannot be read there."""
+    def take_now(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> bool:
+        """Copy a payload into ``array``, contiguous, out of its sender's memory, if it can be read there. ``together``:
+        bytes that ranks read and write before anybody reads these; past caches that could not hold so much a copy is
+        faster."""
         return False
 
     def add_up(self, total: NDArray[Any], sources: Sequence[Source], onto: bool) -> None:

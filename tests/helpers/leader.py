@@ -86,11 +86,11 @@ class Desk:
         nbytes = -1 if payload is None else payload.nbytes
         self.sent.append(Sent(peer, letter._replace(nbytes=nbytes), payload, done))
 
-    def receive(self, letter: Letter, into: np.ndarray, done: Callable[[], None], together: int = 0) -> None:
+    def receive(self, letter: Letter, into: np.ndarray, done: Callable[[], None]) -> None:
         assert into.nbytes == letter.nbytes
         self.wanted.append(Wanted(letter, into, done))
 
-    def receive_now(self, letter: Letter, into: np.ndarray) -> bool:
+    def receive_now(self, letter: Letter, into: np.ndarray, together: int = 0) -> bool:
         payload = self.there(letter) if letter.readable else None
         if payload is not None:
             into.reshape(payload.shape)[...] = payload

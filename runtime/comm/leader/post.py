@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from ringleader.runtime.comm.transport import Request, Transport
+from ringleader.runtime.comm.transport import Transport, UnderWay
 
 TAGS = 30_000  # of payloads: MPI promises 32,767; so many of one sender may be under way
 LEAST_NAP, LONGEST_NAP = (
@@ -50,8 +50,9 @@ FORMAT = struct.Struct("<iiqqid?qiq")  # of all but the last two, which the rece
 
 
 class _Open(NamedTuple):
-    request: Request
+    request: UnderWay
     peer: int
+    incoming: bool
     done: Callable[[], None] | None
     kept: Any  # memory that must stay until then
 
@@ -103,36 +104,32 @@ class Post:
         note = FORMAT.pack(*letter[:7], nbytes, tag, self._sent[peer])
         request = self._mail.send(peer, note, view if nbytes > 0 else None, tag, quiet)
         if request is not None:
-            self._open.append(_Open(request, peer, done, (note, view)))
+            self._open.append(_Open(request, peer, False, done, (note, view)))
         elif done is not None:
             self.later(done)
 
-    def receive(
-        self, letter: Letter, into: NDArray[Any], done: Callable[[], None], together: int = 0
-    ) -> None:  # fmt: skip
-        """Take the payload of a letter, whose ``nbytes`` are those of ``into``, which is contiguous. ``together``: see
-        ``Mail.take``."""
+    def receive(self, letter: Letter, into: NDArray[Any], done: Callable[[], None]) -> None:
+        """Take the payload of a letter, whose ``nbytes`` are those of ``into``, which is contiguous."""
         if into.nbytes != letter.nbytes:
             raise RuntimeError(
                 f"rank {self.transport.rank}: a letter of kind {letter.kind} from rank {letter.sender} brings "
                 f"{letter.nbytes} bytes where {into.nbytes} are expected"
             )
-        request = self._mail.take(letter.sender, letter.tag, into, together) if letter.nbytes else None
-        if request is None:
+        if self.receive_now(letter, into) or not letter.nbytes:
             self.later(done)
         else:
-            self._open.append(_Open(request, letter.sender, done, into))
+            request = self._mail.take(letter.sender, letter.tag, into)
+            self._open.append(_Open(request, letter.sender, True, done, into))
 
-    def receive_now(self, letter: Letter, into: NDArray[Any]) -> bool:
-        """Take the payload at once, out of its sender's memory; False: that cannot be, so ``receive`` it."""
-        return letter.readable and self._mail.take_now(letter.sender, letter.tag, into)
+    def receive_now(self, letter: Letter, into: NDArray[Any], together: int = 0) -> bool:
+        """Take the payload at once, out of its sender's memory; False: that cannot be, so ``receive`` it. ``together``: see
+        ``Mail.take_now``."""
+        return letter.readable and self._mail.take_now(letter.sender, letter.tag, into, together)
 
     def add_up(self, total: NDArray[Any], sources: Sequence[NDArray[Any] | Letter], onto: bool) -> None:
         """Into ``total``, in one go and from left to right: what it has, if ``onto``, then arrays and payloads of letters
         that are ``readable``, all of its shape and dtype."""
-        self._mail.add_up(
-            total, [(s.sender, s.tag) if isinstance(s, Letter) else s for s in sources], onto
-        )
+        self._mail.add_up(total, [(s.sender, s.tag) if isinstance(s, Letter) else s for s in sources], onto)
 
     def later(self, call: Callable[[], None]) -> None:
         """Call it once what is going on has been dealt with."""
@@ -167,7 +164,11 @@ class Post:
             self._fail(error)
 
     def _move(self) -> bool:
-        moved = self._hear()
+        heard = self._mail.hear()
+        for peer, note, readable in heard:
+            if peer not in self.gone:  # that has been dealt with
+                self._hear(Letter._make((*FORMAT.unpack(note), peer, readable)))
+        moved = bool(heard)
         if self._open:
             waiting: list[_Open] = []
             for entry in self._open:
@@ -182,18 +183,12 @@ class Post:
             moved = True
         return moved
 
-    def _hear(self) -> bool:
-        heard = self._mail.hear()
-        for peer, note, readable in heard:
-            if peer in self.gone:  # that has been dealt with
-                continue
-            letter = Letter._make((*FORMAT.unpack(note), peer, readable))
-            if letter.seq > self._seen[peer]:
-                self._seen[peer] = letter.seq
-                self.deliver(letter)
-            else:  # it has come before: changes nothing, and the payload that comes first is the other's
-                self.later(partial(self.discard, letter))
-        return bool(heard)
+    def _hear(self, letter: Letter) -> None:
+        if letter.seq > self._seen[letter.sender]:
+            self._seen[letter.sender] = letter.seq
+            self.deliver(letter)
+        else:  # it has come before: changes nothing, and the payload that comes first is the other's
+            self.later(partial(self.discard, letter))
 
     def _look(self) -> bool:
         self.look()
@@ -205,7 +200,7 @@ class Post:
             for entry in [entry for entry in self._open if entry.peer == peer]:
                 entry.request.cancel()
                 self._open.remove(entry)
-                if not entry.request.is_recv and entry.done is not None:
+                if not entry.incoming and entry.done is not None:
                     entry.done()  # nobody reads that memory any more
             self.lost(peer)
         return bool(fresh)
@@ -259,7 +254,7 @@ class Post:
     @property
     def sending(self) -> bool:
         """Is anything that was sent still on its way?"""
-        return any(not entry.request.is_recv for entry in self._open)
+        return any(not entry.incoming for entry in self._open)
 
     def close(self) -> None:
         """No more letters: give up what is under way."""

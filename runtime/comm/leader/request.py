@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ringleader.runtime.comm.leader.worker import Worker
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """A letter to one or several servers. It is done when all of them that live have answered."""
 

@@ -118,11 +118,12 @@ class Stored:
 
     def add(self) -> list[Letter]:
         """Add to the sum what can be, in rank order and in one pass: gradients that are here, and those that can be read
-        where they lie, whose letters are returned. One alone waits for a second: it would be copied for nothing."""
+        where they lie, whose letters are returned. One alone would be copied for nothing, so it waits if it can."""
         if self.staleness > 0 or self.slot is None:
             return []
         sources, turn = self._next()
-        if self._total is None and len(sources) < 2 and turn < len(self._order):
+        alone = self._total is None and len(sources) == 1 and turn < len(self._order)
+        if alone and isinstance(sources[0], Letter) and sources[0].free:
             return []
         for worker in self._order[self._turn : turn]:
             self._here.pop(worker, None)
@@ -151,12 +152,11 @@ class Stored:
         return found, len(self._order)
 
     def _sum(self, sources: list[NDArray[Any] | Letter]) -> None:
-        if self._total is None and isinstance(sources[0], np.ndarray):
-            self._total, *sources = sources  # type: ignore[assignment]  # that is the array
-        onto = self._total is not None
-        total = self.memory() if self._total is None else self._total
-        self.post.add_up(total, sources, onto)
-        self._total = total
+        total = self._total
+        if total is None and isinstance(first := sources[0], np.ndarray):
+            total, sources = first, sources[1:]
+        self._total = self.memory() if total is None else total
+        self.post.add_up(self._total, sources, onto=total is not None)
         self._spare += [source for source in sources if isinstance(source, np.ndarray)]
 
     def _come(self, letter: Letter) -> None:
@@ -166,7 +166,8 @@ class Stored:
 
     def apply(self) -> bool:
         """Apply the sum once nobody is missing any more: is this the next version?"""
-        if self.staleness > 0 or self.slot is None or self._turn < len(self._order) or not self.clocks.workers:
+        complete = self._turn == len(self._order) and self.clocks.workers
+        if self.staleness > 0 or self.slot is None or not complete:
             return False
         if self._total is not None:
             if self.mean:
@@ -198,7 +199,9 @@ class Stored:
 
     def memory(self) -> NDArray[Any]:
         """For a gradient, or for values; contents are arbitrary."""
-        return self._spare.pop() if self._spare else self.post.transport.empty(self.part.shape, self.part.dtype)
+        if self._spare:
+            return self._spare.pop()
+        return self.post.transport.empty(self.part.shape, self.part.dtype)
 
     def _reuse(self, w: NDArray[Any]) -> None:
         if id(w) not in self._readers:

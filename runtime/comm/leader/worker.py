@@ -43,8 +43,11 @@ class Worker:
         self.pushed = Wire()
         self._feedback: dict[int, ErrorFeedback] = {}  # of parts whose gradients are compressed
         self._pushed: dict[str, int] = {}  # iteration of the latest push
+        self._holders: dict[int, list[int]] = {}  # living ones of each part, the first answers
         self._held: Counter[int] = Counter()  # parts, by the number of their server
-        self._covered: dict[int, int] = defaultdict(int)  # of them, how often one was pushed in this iteration
+        self._covered: dict[int, int] = defaultdict(
+            int
+        )  # of them, how often one was pushed in this iteration
         self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
@@ -69,6 +72,8 @@ class Worker:
         self._touched = copies * sum(tensor.nbytes for tensor in tensors.values())
         for part in self.settings.place(tensors):
             self.parts.setdefault(part.key, []).append(part)
+            servers = [self.settings.servers[i] for i in part.holders]
+            self._holders[part.number] = [server for server in servers if server in self.servers]
             self._held.update(part.holders)
             code = self.settings.compressor(part)
             if code is not None:
@@ -96,19 +101,10 @@ class Worker:
                 self._covered[number] += 1
             into = None if out is None else _of(part, out)
             kind = Kind.PUSH if out is None else Kind.PUSH_PULL
-            free = out is not None and self._needs_no_credit(part, payload.nbytes)
             requests.append(self._about(
-                part, kind, priority, payload=payload, out=into, clock=self.iteration, value=value, free=free
+                part, kind, priority, clock=self.iteration, value=value, payload=payload, out=into
             ))  # fmt: skip
         return requests
-
-    def _needs_no_credit(self, part: Part, nbytes: int) -> bool:
-        """Of a push_pull, which has one server."""
-        server = self.settings.servers[part.holders[0]]
-        with self.post.lock:
-            free = self._free[server] + nbytes <= FREE
-            self._free[server] += nbytes * free
-        return free
 
     def _encoded(self, part: Part, g: NDArray[Any]) -> NDArray[Any]:
         """What is pushed of a gradient. CompressionError: it is not finite."""
@@ -166,20 +162,19 @@ class Worker:
     # Requests
 
     def _about(self, part: Part, kind: Kind, priority: int = 0, **options: Any) -> Request:
-        servers = self.settings.servers
-        holders = [servers[i] for i in part.holders if servers[i] in self.servers]
-        return self._ask(kind, holders, priority, part=part.number, **options)
+        return self._ask(kind, self._holders[part.number], priority, part=part.number, **options)
 
     def _ask(
         self, kind: Kind, servers: list[int], priority: int = 0, *, part: int = -1, clock: int = 0, value: float = 0.0,
-        free: bool = False, age: int | None = None, first_only: bool = False, payload: NDArray[Any] | None = None,
+        age: int | None = None, first_only: bool = False, payload: NDArray[Any] | None = None,
         out: NDArray[Any] | None = None,
     ) -> Request:  # fmt: skip
         """``age``: it goes after what belongs to earlier iterations than that."""
         token = next(self._tokens)
-        letter = Letter(kind, part, clock, token, priority, value, free)
-        request = Request(letter, list(servers), first_only, payload, out)
         with self.post.lock:
+            free = kind is Kind.PUSH_PULL and self._needs_no_credit(servers, payload)
+            letter = Letter(kind, part, clock, token, priority, value, free)
+            request = Request(letter, servers.copy(), first_only, payload, out)
             if kind is not Kind.CLOCK:  # nobody answers that
                 self._under_way[token] = request
             if not servers:
@@ -187,6 +182,13 @@ class Worker:
             for server in request.servers[:1] if first_only else request.servers:
                 self._enqueue(server, request, self.iteration if age is None else age)
         return request
+
+    def _needs_no_credit(self, servers: list[int], payload: NDArray[Any] | None) -> bool:
+        """Of a push_pull, which has one server, if that lives."""
+        if not servers or payload is None or self._free[servers[0]] + payload.nbytes > FREE:
+            return False
+        self._free[servers[0]] += payload.nbytes
+        return True
 
     def _enqueue(self, server: int, request: Request, age: int) -> None:
         request.waiting.add(server)
@@ -215,10 +217,10 @@ class Worker:
             into: NDArray[Any] = np.empty(max(letter.nbytes, 0), np.uint8)
         else:
             into = request.out
-        if letter.nbytes < 0:
+        if letter.nbytes < 0 or self.post.receive_now(letter, into, self._touched):
             self._answered(letter, request, into)
         else:
-            self.post.receive(letter, into, lambda: self._answered(letter, request, into), self._touched)
+            self.post.receive(letter, into, lambda: self._answered(letter, request, into))
 
     def _answered(self, letter: Letter, request: Request, payload: NDArray[Any]) -> None:
         server = letter.sender
@@ -249,6 +251,9 @@ class Worker:
     def lost(self, server: int) -> None:
         """This server is gone: what it was asked for is asked of the next that has it."""
         self.servers.remove(server)
+        for holders in self._holders.values():
+            if server in holders:
+                holders.remove(server)
         self._queues.pop(server, None)
         for request in list(self._under_way.values()):
             if server in request.servers:
