@@ -135,7 +135,7 @@ class _Mail(Mail):
         self.transport, self.caller = transport, transport.caller
 
     def send(
-        self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
+        self, peer: int, note: bytes, payload: NDArray[Any] | None, tag: int, quiet: bool = True
     ) -> UnderWay | None:  # fmt: skip
         message = _engine.Message(
             self.caller, NOTHING if payload is None else payload, False, peer, _engine.Purpose.direct, tag, note=note,

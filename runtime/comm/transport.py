@@ -122,14 +122,14 @@ class Mail:
         return self.transport.irecv(self._note, ANY, point_to_point(0), whole=True)
 
     def send(
-        self, peer: int, note: bytes, payload: Bytes | None, tag: int, quiet: bool = True
+        self, peer: int, note: bytes, payload: NDArray[Any] | None, tag: int, quiet: bool = True
     ) -> UnderWay | None:  # fmt: skip
-        """Complete when all of it has been taken; None: it has. ``tag``: from 1 on, another for each payload that is under
-        way. ``quiet``: this rank need not wake up then."""
+        """``payload``: contiguous. Complete when all of it has been taken; None: it has. ``tag``: from 1 on, another for
+        each payload that is under way. ``quiet``: this rank need not wake up then."""
         request = self.transport.isend(np.frombuffer(note, np.uint8), peer, point_to_point(0), whole=True)
         if payload is None:
             return request
-        return Pieces([request, self.transport.isend(payload, peer, point_to_point(tag))], 0)
+        return Pieces([request, self.transport.isend(_bytes(payload), peer, point_to_point(tag))], 0)
 
     def hear(self) -> list[tuple[int, bytes, bool]]:
         """The notes that have come since: whose each is, the note, and can its payload be read where it lies, by ``take_now``
@@ -142,7 +142,7 @@ class Mail:
 
     def take(self, peer: int, tag: int, array: NDArray[Any]) -> UnderWay:
         """Start to take a payload into ``array``, contiguous."""
-        return self.transport.irecv(array.reshape(-1).view(np.uint8), peer, point_to_point(tag))
+        return self.transport.irecv(_bytes(array), peer, point_to_point(tag))
 
     def take_now(self, peer: int, tag: int, array: NDArray[Any], together: int = 0) -> bool:
         """Copy a payload into ``array``, contiguous, out of its sender's memory, if it can be read there. ``together``:
@@ -163,6 +163,10 @@ class Mail:
         if self._listening is not None:
             self._listening.cancel()
             self._listening = None
+
+
+def _bytes(array: NDArray[Any]) -> Bytes:
+    return array.reshape(-1).view(np.uint8)
 
 
 class Transport(ABC):

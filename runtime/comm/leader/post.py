@@ -94,17 +94,16 @@ class Post:
         if peer in self.gone:
             return
         self._sent[peer] += 1
-        view = None if payload is None else payload.reshape(-1).view(np.uint8)
         nbytes, tag = letter.nbytes, letter.tag
-        if view is not None:
+        if payload is not None:
             self._tag = self._tag % TAGS + 1
-            nbytes, tag = view.size, self._tag
+            nbytes, tag = payload.nbytes, self._tag
             self.sent_bytes += nbytes
         self.sent_bytes += FORMAT.size
         note = FORMAT.pack(*letter[:7], nbytes, tag, self._sent[peer])
-        request = self._mail.send(peer, note, view if nbytes > 0 else None, tag, quiet)
+        request = self._mail.send(peer, note, payload if nbytes > 0 else None, tag, quiet)
         if request is not None:
-            self._open.append(_Open(request, peer, False, done, (note, view)))
+            self._open.append(_Open(request, peer, False, done, (note, payload)))
         elif done is not None:
             self.later(done)
 

@@ -100,9 +100,11 @@ class Stored:
 
     def answerable(self) -> list[Letter]:
         """The pulls that may be answered now. They wait no longer."""
-        ready = [pull for pull in self.pulls if self.may_answer(pull)]
-        if ready:
-            self.pulls = [pull for pull in self.pulls if not self.may_answer(pull)]
+        ready: list[Letter] = []
+        waiting: list[Letter] = []
+        for pull in self.pulls:
+            (ready if self.may_answer(pull) else waiting).append(pull)
+        self.pulls = waiting
         return ready
 
     # Gradients

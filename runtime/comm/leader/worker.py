@@ -93,6 +93,7 @@ class Worker:
             )
         priority = self._in_order(key, priority)
         self._pushed[key] = self.iteration
+        kind = Kind.PUSH if out is None else Kind.PUSH_PULL
         value = float("nan") if lr is None else lr
         encoded = [(part, self._encoded(part, _of(part, g))) for part in self.parts[key]]
         requests = []
@@ -100,9 +101,9 @@ class Worker:
             for number in part.holders:
                 self._covered[number] += 1
             into = None if out is None else _of(part, out)
-            kind = Kind.PUSH if out is None else Kind.PUSH_PULL
-            requests.append(self._about(
-                part, kind, priority, clock=self.iteration, value=value, payload=payload, out=into
+            requests.append(self._ask(
+                kind, self._holders[part.number], priority, part=part.number, clock=self.iteration, value=value,
+                payload=payload, out=into,
             ))  # fmt: skip
         return requests
 
