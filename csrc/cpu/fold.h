@@ -14,7 +14,6 @@ namespace ringleader {
 
 enum class Type : uint8_t { boolean, i8, u8, i16, u16, i32, u32, i64, u64, f16, bf16, f32, f64, c64, c128 };
 enum class Fold : uint8_t { sum, prod, min, max, band, bor, bxor };
-constexpr size_t kBite = 4 << 10;  // bytes folded at a time, so that a sum in progress stays in the L1 cache
 constexpr size_t type_count = 15, fold_count = 7;
 
 // Bytes of one element.
@@ -26,11 +25,9 @@ using Folder = void (*)(void* dst, const void* a, const void* b, size_t count);
 // nullptr where the operation is not defined for the type: bitwise ones of floats and complex numbers.
 Folder find_folder(Fold fold, Type type);
 
-// dst = from[0] op from[1] op ..., from left to right, of two or more. dst may equal from[0].
-inline void fold_all(Folder folder, void* dst, const std::vector<const char*>& from, size_t count) {
-    folder(dst, from[0], from[1], count);
-    for (size_t i = 2; i < from.size(); ++i) folder(dst, dst, from[i], count);
-}
+// dst = from[0] op from[1] op ..., from left to right, of two or more arrays of elements of `size` bytes. dst may equal
+// from[0].
+void fold_all(Folder folder, size_t size, char* dst, const std::vector<const char*>& from, size_t bytes);
 
 // "avx512", "avx2" or "baseline": the kernels that this process uses, chosen once. The environment variable
 // RINGLEADER_CPU=baseline|avx2 lowers the choice.

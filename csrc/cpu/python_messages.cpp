@@ -142,7 +142,6 @@ void add_up(Caller& caller, py::array total, const py::list& sources, const std:
     auto* to = static_cast<char*>(total.mutable_data());
     const auto bytes = static_cast<size_t>(total.nbytes());
     const Folder folder = find_folder(fold_named("sum"), type_named(type));
-    const size_t size = size_of(type_named(type));
     Device& device = caller.group.device();
     std::vector<const char*> from;
     std::deque<Unexpected> messages;
@@ -162,11 +161,7 @@ void add_up(Caller& caller, py::array total, const py::list& sources, const std:
     }
     py::gil_scoped_release unlocked;
     if (from.size() == 1 && !onto) std::memcpy(to, from[0], bytes);
-    for (size_t at = 0; from.size() > 1 && at < bytes; at += kBite) {
-        const size_t bite = std::min(kBite, bytes - at);
-        fold_all(folder, to + at, from, bite / size);
-        for (const char*& each : from) each += bite;
-    }
+    if (from.size() > 1) fold_all(folder, size_of(type_named(type)), to, from, bytes);
     for (const Unexpected& message : messages) device.close(message);
 }
 

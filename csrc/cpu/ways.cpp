@@ -8,6 +8,8 @@ namespace ringleader {
 
 namespace {
 
+constexpr size_t kBite = 4 << 10;  // bytes folded at a time, so that what goes to all ranks stays in the L1 cache
+
 void divide(const Plan& plan, char* at, size_t bytes, int n) {
     if (plan.type == Type::f32) {
         auto* x = reinterpret_cast<float*>(at);
@@ -89,7 +91,7 @@ void Group::direct(Job& job, Guard& guard) {
 }
 
 void Group::fold_all(const Plan& plan, char* to, const std::vector<const char*>& from, size_t bytes) {
-    ringleader::fold_all(find_folder(plan.fold, plan.type), to, from, bytes / size_of(plan.type));
+    ringleader::fold_all(find_folder(plan.fold, plan.type), size_of(plan.type), to, from, bytes);
     if (plan.divide) divide(plan, to, bytes, size_);
 }
 
