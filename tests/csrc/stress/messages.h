@@ -162,26 +162,30 @@ inline void exchange_notes(Rank& me) {
         }
         auto sent = [&](const auto& message) { return me.device().advance(message->send); };
         outgoing.erase(std::remove_if(outgoing.begin(), outgoing.end(), sent), outgoing.end());
-        int peer;
-        std::string note;
-        bool moved = false, here;
-        while (me.device().hear(context, peer, note, here)) {
+        bool moved = false;
+        std::deque<Unexpected> opened;
+        for (const auto& [peer, note, here] : me.device().hear(context)) {
             size_t i;
             std::memcpy(&i, note.data(), sizeof i);
             if (i >= letters.size() || letters[i].to != me.rank || letters[i].from != peer ||
                 note.size() != sizeof i + i % (kInline - sizeof i))
                 fail(me, "a note went astray");
             const Letter& letter = letters[i];
-            const auto check = [&](const char* from, size_t length) {
-                if (length != letter.bytes) fail(me, "a letter has another length");
-                check_bytes(me, letter, from);
-            };
             --unheard;
             moved = true;
-            if (!letter.bytes) continue;
-            if (me.device().take(context, peer, letter.key, check) != here) fail(me, "a letter is not where it is said to be");
-            if (!here)
+            Unexpected message;
+            if (me.device().open(context, peer, letter.key, message) != here)
+                fail(me, "a letter is not where it is said to be");
+            if (here)
+                opened.push_back(std::move(message));
+            else if (letter.bytes)
                 incoming.emplace_back(i, std::make_unique<Incoming>(me, context, peer, letter.key, false, letter.bytes));
+        }
+        for (const Unexpected& message : opened) {
+            const Letter& letter = letters[message.header.key];
+            if (message.header.length != letter.bytes) fail(me, "a letter has another length");
+            check_bytes(me, letter, me.device().bytes_of(message));
+            me.device().close(message);
         }
         for (auto entry = incoming.begin(); entry != incoming.end();) {
             const bool done = entry->second->turn();
