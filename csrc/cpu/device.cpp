@@ -363,17 +363,18 @@ std::vector<Note> Device::hear(uint32_t context) {
     drain();
     for (auto message = unexpected_.begin(); message != unexpected_.end();) {
         const Header& header = message->header;
-        const bool fresh = !message->heard && header.context == context && header.note;
-        if (fresh) {
-            message->heard = true;
-            const std::string text(message->payload.data(), header.note);
-            notes.push_back({message->peer, text, header.length && message->here()});
+        if (message->heard || header.context != context || !header.note) {
+            ++message;
+            continue;
         }
-        if (fresh && !header.length) {
+        message->heard = true;
+        const std::string text(message->payload.data(), header.note);
+        notes.push_back({message->peer, text, header.length && message->here()});
+        if (header.length) {
+            ++message;
+        } else {
             finish(*message);
             message = unexpected_.erase(message);
-        } else {
-            ++message;
         }
     }
     return notes;

@@ -26,7 +26,7 @@ using Folder = void (*)(void* dst, const void* a, const void* b, size_t count);
 Folder find_folder(Fold fold, Type type);
 
 // dst = from[0] op from[1] op ..., from left to right, of two or more arrays of elements of `size` bytes. dst may equal
-// from[0].
+// from[0] or from[1].
 void fold_all(Folder folder, size_t size, char* dst, const std::vector<const char*>& from, size_t bytes);
 
 // "avx512", "avx2" or "baseline": the kernels that this process uses, chosen once. The environment variable

@@ -141,7 +141,8 @@ void add_up(Caller& caller, py::array total, const py::list& sources, const std:
     need_contiguous(total);
     auto* to = static_cast<char*>(total.mutable_data());
     const auto bytes = static_cast<size_t>(total.nbytes());
-    const Folder folder = find_folder(fold_named("sum"), type_named(type));
+    const Type element = type_named(type);
+    const Folder folder = find_folder(fold_named("sum"), element);
     Device& device = caller.group.device();
     std::vector<const char*> from;
     std::deque<Unexpected> messages;
@@ -161,7 +162,7 @@ void add_up(Caller& caller, py::array total, const py::list& sources, const std:
     }
     py::gil_scoped_release unlocked;
     if (from.size() == 1 && !onto) std::memcpy(to, from[0], bytes);
-    if (from.size() > 1) fold_all(folder, size_of(type_named(type)), to, from, bytes);
+    if (from.size() > 1) fold_all(folder, size_of(element), to, from, bytes);
     for (const Unexpected& message : messages) device.close(message);
 }
 

@@ -204,8 +204,7 @@ def _known(worker: Worker, what: str, name: str, array: Any) -> None:
     tensor = worker.tensors.get(name)
     if tensor is None:
         raise KeyError(f"{what}: no tensor {name!r} was named in init")
-    if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
-        _check(what, name, array)
+    _check(what, name, array)
     if (array.shape, array.dtype) != tensor:
         raise ValueError(
             f"{what}: {name!r} is {tensor.dtype}{list(tensor.shape)}, this array is {array.dtype}{list(array.shape)}"

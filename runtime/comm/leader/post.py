@@ -30,7 +30,7 @@ LOOK_EVERY = 0.02  # seconds between two looks at who is gone
 class Letter(NamedTuple):
     """``token``: the same in an answer. ``free``: of a push that nobody waits for by itself. ``nbytes``: of the payload,
     -1 if there is none. ``seq``: number among all letters from this sender to this receiver, from 1 on. ``readable``: can
-    ``receive_now`` have the payload?"""
+    ``receive_now`` and ``add_up`` have the payload?"""
 
     kind: int
     part: int = -1

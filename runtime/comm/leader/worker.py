@@ -45,9 +45,7 @@ class Worker:
         self._pushed: dict[str, int] = {}  # iteration of the latest push
         self._holders: dict[int, list[int]] = {}  # living ones of each part, the first answers
         self._held: Counter[int] = Counter()  # parts, by the number of their server
-        self._covered: dict[int, int] = defaultdict(
-            int
-        )  # of them, how often one was pushed in this iteration
+        self._covered: dict[int, int] = defaultdict(int)  # how often one of them was pushed in this iteration
         self._latest: dict[str, tuple[int, int]] = {}  # iteration and priority of the latest push or pull
         self._under_way: dict[int, Request] = {}  # by token
         self._queues: dict[int, list[tuple[int, int, int, Request]]] = defaultdict(list)  # by server
