@@ -277,32 +277,44 @@ class Worker:
 
     def share(self) -> dict[str, Any]:
         """Rank 0 makes memory that all ranks can map, a block for each, and says where it is."""
-        if self.rank or not hasattr(os, "memfd_create"):
-            return {"path": None}
-        file = os.memfd_create("handed")
-        os.truncate(file, self.n * HANDED)
-        return {"path": f"/proc/{os.getpid()}/fd/{file}"}
+        return {"path": None if self.rank else shared_file(self.n * HANDED)}
 
     def hand(self, path: str, times: int) -> dict[str, Any]:
-        """Nanoseconds of handing over a block so many times, all ranks at once: written where all can read it, and
-        the next rank's read, by plain copies, with a barrier after each. ``path``: as ``share`` says."""
+        """Nanoseconds of so many turns of ``handing``, all ranks at once. ``path``: as ``share`` says."""
         if self.handed is None:
             self.handed = np.memmap(path, np.uint8, "r+", shape=(self.n, HANDED))
-        own, wanted = self.handed[self.rank], self.handed[(self.rank + 1) % self.n]
-        private = np.ones(HANDED, np.uint8)
-
-        def turn() -> None:
-            np.copyto(own, private)
-            self.library.barrier()
-            np.copyto(private, wanted)
-            self.library.barrier()
-
+        turn = handing(self.handed, self.rank, self.library.barrier)
         return {"times": self._together(turn, 1, times), "bytes": times * HANDED}
 
     def alone(self, samples: int, batch: int) -> dict[str, Any]:
         """As measure, but of a communicator of one rank; rank 0 alone is timed while the others sleep."""
         call = self.library.alone()
         return {"times": [] if self.rank else timed(call, samples, batch)}
+
+
+def shared_file(nbytes: int) -> str | None:
+    """Where the ranks of this machine find memory that all of them can map, for as long as this process lives. None: the
+    system has no such files."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    file = os.memfd_create("shared")
+    os.truncate(file, nbytes)
+    return f"/proc/{os.getpid()}/fd/{file}"
+
+
+def handing(shared: Array, rank: int, barrier: Call) -> Call:
+    """Hands blocks over, all ranks at once: each writes its own where all can read it, then reads the next one's, by plain
+    copies, with a barrier after each. ``shared``: rank r's block is ``shared[r]``."""
+    own, wanted = shared[rank], shared[(rank + 1) % len(shared)]
+    private = np.ones(own.shape, own.dtype)  # of its own, not of the shared file
+
+    def turn() -> None:
+        np.copyto(own, private)
+        barrier()
+        np.copyto(private, wanted)
+        barrier()
+
+    return turn
 
 
 def timed(call: Call, samples: int, batch: int) -> list[int]:

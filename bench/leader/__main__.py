@@ -32,7 +32,9 @@ def _throughput(options: argparse.Namespace, about: dict[str, Any]) -> str:
     sizes = throughput.SIZES[:2] if options.quick else throughput.SIZES
     rows = []
     for row in throughput.run(roles, sizes, _repeats(options), mpirun_command, _budget(options)):
-        _progress(f"{row.roles}, {page.size_text(row.nbytes)}: {max(row.shares):.0%}")
+        _progress(
+            f"{row.roles}, {page.size_text(row.nbytes)}: {max(row.of_memory):.0%} of memory, {max(row.of_limit):.0%} of the limit"
+        )
         rows.append(row)
     return page.throughput_section(throughput.joined(rows), about)
 

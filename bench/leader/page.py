@@ -11,20 +11,21 @@ from ringleader.bench.leader import crossover, stragglers, throughput
 from ringleader.bench.leader.fit import Machine
 from ringleader.bench.leader.training import BATCH, EVALUATED, IN_TURN, LEARNING_RATE, STEADY
 from ringleader.bench.results import machine_text
-from ringleader.bench.verdicts import LIMIT
+from ringleader.bench.verdicts import LARGE, LIMIT
 
 THROUGHPUT = """Each worker pushes a tensor of S bytes (float32) and pulls the sum of all workers': mode BSP, rule "assign".
 So W workers push W S bytes and pull W S, and *rate* is 2 W S over the time of an iteration: push_pull, clock, Python
-included, with nothing else under way. *share* is that rate over the speed of memory: the rate at which as many processes as
-the job has ranks copy private arrays of 64 MiB, which no cache holds, all at once (bytes copied a second, of all together),
-measured beside it in each repeat. Times last from the first rank's start to the last one's end. *in caches* is the share of
-the rate of copies of arrays of S bytes instead: small ones stay in the caches of the core that copies them. (A byte that is
-copied is read and written, so a share of 100 % is as much traffic as the copies have. AllReduce's *of limit* above counts
-one read and one write of S a rank, half of it: by that measure shares would be half as large.) In each repeat every line
-has a job of its own, which measures in turn: the parameter server, AllReduce of S bytes on the workers by ring and by
-"auto", the copies. *ring* and *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All arrays
-that are exchanged are from `world.empty`. A cell has medians over the repeats. *Dedicated* servers are ranks besides the
-workers, *colocated* ones threads of workers."""
+included, with nothing else under way. Times last from the first rank's start to the last one's end. Beside it, in each
+repeat, as many processes as the job has ranks copy, all at once, in bytes copied a second, of all together. *memory*:
+private arrays of 64 MiB, which no cache holds. *hand-over*: each rank writes S bytes where all can read them, and then reads
+the S bytes that the next rank has just written, with a barrier after each. What is pushed and pulled must be handed over as
+well, so the lesser of both, in the same repeat, is the *limit*: hand-over where cores lie far apart, otherwise memory. (A
+byte that is copied is read and written, so a share of 100 % is as much traffic as the copies have. AllReduce's *of limit*
+above counts one read and one write of S a rank, half of it: by that measure shares would be half as large.) In each repeat
+every line has a job of its own, which measures in turn: the parameter server, AllReduce of S bytes on the workers by ring
+and by "auto", both copies. *ring* and *auto* say how many times as long that AllReduce takes; below 1 it is the faster. All
+arrays that are exchanged are from `world.empty`. A cell has medians over the repeats. *Dedicated* servers are ranks besides
+the workers, *colocated* ones threads of workers."""
 STRAGGLERS = f"""LeNet-5 on the digits, from the same weights, by plain SGD with learning rate {LEARNING_RATE}; {BATCH}
 images a worker and step, each worker from its own part of the images. A gradient is divided by the images of all workers,
 so as many gradients move the weights as far in each method. The ring is DataParallel; the parameter server has one
@@ -70,19 +71,21 @@ def time_text(seconds: float) -> str:
 
 
 def throughput_section(rows: Sequence[throughput.Row], about: Mapping[str, Any]) -> str:
-    verdicts = throughput.verdicts(rows)
+    limit = throughput.verdicts(rows, lambda row: row.of_limit)
+    memory = throughput.verdicts(rows, lambda row: row.of_memory)
     sizes = list(dict.fromkeys(row.nbytes for row in rows))
     wrong = sum(row.wrong for row in rows)
     return "\n\n".join(
         [
             "## Parameter server: push and pull", made_by(about), THROUGHPUT,
-            f"The goal is a share of {LIMIT:.0%} from 1 MiB on. {_met(verdicts)}",
-            table(["workers", "servers", "least share from 1 MiB on", "at", ""],
-                  [[*str(v.roles).split(" | "), f"{v.share:.0%}", size_text(v.nbytes), v.word] for v in verdicts], 2),
-            "Rate, and in brackets the share, and that in caches:", _by_size(rows, sizes, _rate),
+            f"The goal is a share of {LIMIT:.0%} from 1 MiB on. Of the limit: {_met(limit)} Of memory: {_met(memory)}",
+            "The least shares from 1 MiB on, and in how many repeats at these sizes hand-over was the limit:",
+            table(["workers", "servers", "of the limit", "at", "", "of memory", "at", "", "hand-over the limit"],
+                  _least(rows, limit, memory), 2),
+            "Rate, and in brackets the shares of the limit and of memory:", _by_size(rows, sizes, _rate),
             "Time of an iteration, and in brackets ring and auto:", _by_size(rows, sizes, _beside),
-            "What copies of S bytes reach, of all ranks together, and in brackets the speed of memory:",
-            _by_size(rows, sizes, lambda row: f"{median(row.copied) / 1e9:.1f} GB/s ({median(row.memory) / 1e9:.1f})"),
+            "Hand-over, and in brackets memory:",
+            _by_size(rows, sizes, lambda row: f"{median(row.handed) / 1e9:.1f} GB/s ({median(row.memory) / 1e9:.1f})"),
             f"Wrong elements in all of these measurements: {wrong}.",
         ]
     )  # fmt: skip
@@ -90,9 +93,21 @@ def throughput_section(rows: Sequence[throughput.Row], about: Mapping[str, Any])
 
 def _met(verdicts: Sequence[throughput.Verdict]) -> str:
     if any(v.met is None for v in verdicts):
-        return "Too few repeats to decide."
+        return "too few repeats to decide."
     met = sum(bool(v.met) for v in verdicts)
-    return f"{'Met' if met == len(verdicts) else 'NOT MET'}: reached in {met} of {len(verdicts)} layouts."
+    return f"{'met' if met == len(verdicts) else 'NOT MET'}, reached in {met} of {len(verdicts)} layouts."
+
+
+def _least(
+    rows: Sequence[throughput.Row], limit: Sequence[throughput.Verdict], memory: Sequence[throughput.Verdict]
+) -> list[list[str]]:
+    lines = []
+    for a, b in zip(limit, memory, strict=True):
+        own = [row for row in rows if row.roles == a.roles and row.nbytes >= LARGE]
+        apart = f"{sum(row.apart for row in own)} of {sum(len(row.seconds) for row in own)}"
+        shares = [text for v in (a, b) for text in (f"{v.share:.0%}", size_text(v.nbytes), v.word)]
+        lines.append([*str(a.roles).split(" | "), *shares, apart])
+    return lines
 
 
 def _by_size(rows: Sequence[throughput.Row], sizes: Sequence[int], cell: Any) -> str:
@@ -105,7 +120,7 @@ def _by_size(rows: Sequence[throughput.Row], sizes: Sequence[int], cell: Any) ->
 
 
 def _rate(row: throughput.Row) -> str:
-    return f"{median(row.rates) / 1e9:.2f} GB/s ({median(row.shares):.0%}, {median(row.cached):.0%})"
+    return f"{median(row.rates) / 1e9:.2f} GB/s ({median(row.of_limit):.0%}, {median(row.of_memory):.0%})"
 
 
 def _beside(row: throughput.Row) -> str:

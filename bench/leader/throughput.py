@@ -1,15 +1,18 @@
 """Push and pull of one tensor, beside AllReduce of as many bytes and beside copies of memory.
 
-In an iteration each worker pushes S bytes and pulls S, so W workers move 2 W S bytes. What that is held to is the speed of
-memory: the rate at which as many processes as the job has ranks copy arrays that no cache holds, all at once, in bytes
-copied a second. Arrays of S bytes are copied too: small ones faster than memory, since they never leave a core's caches.
+In an iteration each worker pushes S bytes and pulls S, so W workers move 2 W S bytes. That is held to what copies of memory
+reach, of as many processes as the job has ranks, all at once, in bytes copied a second. Of private arrays that no cache
+holds: the speed of memory. Handing over, as push and pull do: each rank writes S bytes where all can read them, and reads the
+S bytes that the next rank has just written. Which of the two is slower depends on how far apart the cores are: the lesser of
+them, in the same repeat, is the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from statistics import median
 
 from ringleader.bench.contestants import Launcher
@@ -46,15 +49,15 @@ def every(workers: Sequence[int], servers: Sequence[int]) -> list[Roles]:
 @dataclass(frozen=True)
 class Row:
     """Roles at one size. Of each repeat: seconds of an iteration, and of an AllReduce of S bytes by each of ALGORITHMS on
-    the workers; bytes a second that all ranks together copied: ``memory``, from arrays that no cache holds, ``copied``, from
-    arrays of S bytes. ``wrong``: elements."""
+    the workers; bytes a second that all ranks together copied: ``memory``, of arrays that no cache holds, ``handed``, S bytes
+    of each rank over to the next (inf: not known). ``wrong``: elements."""
 
     roles: Roles
     nbytes: int
     seconds: Sequence[float]
     allreduce: dict[str, Sequence[float]]
     memory: Sequence[float]
-    copied: Sequence[float]
+    handed: Sequence[float]
     wrong: int
 
     @property
@@ -64,14 +67,20 @@ class Row:
         return [moved / seconds for seconds in self.seconds]
 
     @property
-    def shares(self) -> list[float]:
-        """Of the speed of memory, in the same repeat."""
+    def of_memory(self) -> list[float]:
+        """Shares of the speed of memory, in the same repeat."""
         return [rate / memory for rate, memory in zip(self.rates, self.memory, strict=True)]
 
     @property
-    def cached(self) -> list[float]:
-        """Shares of the rate of copies of S bytes."""
-        return [rate / copied for rate, copied in zip(self.rates, self.copied, strict=True)]
+    def of_limit(self) -> list[float]:
+        """Shares of the lesser of both, in the same repeat."""
+        limits = map(min, self.memory, self.handed)
+        return [rate / limit for rate, limit in zip(self.rates, limits, strict=True)]
+
+    @property
+    def apart(self) -> int:
+        """In so many repeats handing over was slower than memory."""
+        return sum(handed < memory for handed, memory in zip(self.handed, self.memory, strict=True))
 
     def ratio(self, algorithm: str) -> float:
         """How many times as long the AllReduce takes: the median of the repeats' ratios. Above 1 the leader is faster."""
@@ -94,13 +103,14 @@ class Verdict:
         return "met" if self.met else "NOT MET"
 
 
-def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+def verdicts(rows: Sequence[Row], shares: Callable[[Row], Sequence[float]]) -> list[Verdict]:
+    """``shares``: of what, see Row."""
     made = []
     for roles in dict.fromkeys(row.roles for row in rows):
         own = [row for row in rows if row.roles == roles and row.nbytes >= LARGE]
         if own:
-            least = min(own, key=lambda row: median(row.shares))
-            share, enough = median(least.shares), all(len(row.seconds) >= REPEATS for row in own)
+            least = min(own, key=lambda row: median(shares(row)))
+            share, enough = median(shares(least)), all(len(row.seconds) >= REPEATS for row in own)
             made.append(Verdict(roles, share, least.nbytes, share >= LIMIT if enough else None))
     return made
 
@@ -113,12 +123,13 @@ def run(
     for _ in range(repeats):
         for each in roles:
             with started(each.ranks, launcher) as job:
+                shared = job.ask(do="share", nbytes=max(sizes))[0]["path"]
                 for nbytes in sizes:
-                    yield _measured(each, nbytes, job, budget)
+                    yield _measured(each, nbytes, job, shared, budget)
 
 
-def _measured(each: Roles, nbytes: int, job: Job, budget: float) -> Row:
-    """Once, one after the other."""
+def _measured(each: Roles, nbytes: int, job: Job, shared: str | None, budget: float) -> Row:
+    """Once, one after the other. ``shared``: where the ranks hand over; None: they can't."""
     leader = series(job, do="push_pull", servers=each.servers, colocated=each.colocated, nbytes=nbytes)
     rings = {
         algorithm: series(
@@ -127,12 +138,12 @@ def _measured(each: Roles, nbytes: int, job: Job, budget: float) -> Row:
         for algorithm in ALGORITHMS
     }  # fmt: skip
     memory = series(job, do="copy", nbytes=MEMORY)
-    copies = memory if nbytes == MEMORY else series(job, do="copy", nbytes=nbytes)
-    measure(list(dict.fromkeys([leader, *rings.values(), memory, copies])), 1, budget)
+    handing = [series(job, do="hand", path=shared, nbytes=nbytes)] if shared else []
+    measure([leader, *rings.values(), memory, *handing], 1, budget)
     return Row(
         each, nbytes, leader.seconds, {algorithm: ring.seconds for algorithm, ring in rings.items()},
         [each.ranks * MEMORY / seconds for seconds in memory.seconds],
-        [each.ranks * nbytes / seconds for seconds in copies.seconds], leader.wrong,
+        [2 * each.ranks * nbytes / seconds for over in handing for seconds in over.seconds] or [inf], leader.wrong,
     )  # fmt: skip
 
 
@@ -145,7 +156,7 @@ def joined(rows: Iterable[Row]) -> list[Row]:
         Row(
             roles, nbytes, _all(row.seconds for row in each),
             {algorithm: _all(row.allreduce[algorithm] for row in each) for algorithm in ALGORITHMS},
-            _all(row.memory for row in each), _all(row.copied for row in each), sum(row.wrong for row in each),
+            _all(row.memory for row in each), _all(row.handed for row in each), sum(row.wrong for row in each),
         )
         for (roles, nbytes), each in found.items()
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.bench.leader import training
-from ringleader.bench.worker import contents, obey, stay
+from ringleader.bench.worker import contents, handing, obey, shared_file, stay
 from ringleader.collectives import Schedule, build
 from ringleader.runtime.comm import Communicator, init
 from ringleader.runtime.comm.errors import CollectiveTimeout
@@ -85,6 +85,18 @@ class Rank:
         source, target = self._private(nbytes)
         source[...] = 1
         return {"span": _timed(partial(np.copyto, target, source), iterations, self.world.barrier)}
+
+    def share(self, nbytes: int) -> dict[str, Any]:
+        """Rank 0 makes memory that all ranks can map, ``nbytes`` for each, and says where it is."""
+        return {"path": None if self.rank else shared_file(self.size * nbytes)}
+
+    def hand(self, path: str, nbytes: int, iterations: int) -> dict[str, Any]:
+        """Start and end of so many turns of ``handing``, of ``nbytes`` a rank, in the memory that ``share`` made."""
+        self._stay(True)
+        shared = np.memmap(path, DTYPE, "r+", shape=(self.size, nbytes // DTYPE.itemsize))
+        return {
+            "span": _timed(handing(shared, self.rank, self.world.barrier), iterations, self.world.barrier)
+        }
 
     def fold(self, nbytes: int, iterations: int) -> dict[str, Any]:
         """Start and end of as many sums of two arrays, on rank 0 alone."""

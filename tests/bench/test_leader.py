@@ -13,16 +13,17 @@ from ringleader.bench.leader.stragglers import Method, Trained
 from ringleader.bench.leader.throughput import Roles, Row
 from ringleader.bench.leader.training import IN_TURN, STEADY, naps
 from ringleader.bench.results import machine
+from ringleader.bench.worker import handing
 
 ABOUT = {"command": "measure", "date": "2026-11-29", "machine": machine()}
 MiB = 1 << 20
 DEDICATED, COLOCATED = Roles(2, 1, False), Roles(2, 2, True)
 
 
-def row(roles, nbytes, seconds, memory, repeats=5):
+def row(roles, nbytes, seconds, memory, repeats=5, handed=None):
     return Row(
         roles, nbytes, [seconds] * repeats, {"ring": [2 * seconds] * repeats, "auto": [seconds / 4] * repeats},
-        [memory] * repeats, [4 * memory] * repeats, 0,
+        [memory] * repeats, [handed or 4 * memory] * repeats, 0,
     )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_repeats_are_joined():
         [row(DEDICATED, 1000, 1.0, 5.0, repeats=1), other, row(DEDICATED, 1000, 2.0, 7.0, repeats=1)]
     )
     assert made[1:] == [other]
-    assert (made[0].seconds, made[0].memory, made[0].copied) == ([1.0, 2.0], [5.0, 7.0], [20.0, 28.0])
+    assert (made[0].seconds, made[0].memory, made[0].handed) == ([1.0, 2.0], [5.0, 7.0], [20.0, 28.0])
     assert made[0].allreduce == {"ring": [2.0, 4.0], "auto": [0.25, 0.5]}
 
 
@@ -53,12 +54,13 @@ def test_a_rate_counts_what_is_pushed_and_what_is_pulled():
         [1.0, 2.0, 4.0],
         {"ring": [1.0, 1.0, 8.0], "auto": [3.0, 1.0, 1.0]},
         [8000.0, 1000.0, 500.0],
-        [16000.0, 8000.0, 1000.0],
+        [5000.0, inf, 500.0],
         0,
     )
     assert made.rates == [4000, 2000, 1000]
-    assert made.shares == [0.5, 2.0, 2.0], "each of what memory gave in the same repeat"
-    assert made.cached == [0.25, 0.25, 1.0]
+    assert made.of_memory == [0.5, 2.0, 2.0], "each of what memory gave in the same repeat"
+    assert made.of_limit == [0.8, 2.0, 2.0], "each of the lesser of both in the same repeat"
+    assert made.apart == 1, "where both are as fast, or handing over is not known, memory is the limit"
     assert (made.ratio("ring"), made.ratio("auto")) == (1.0, 0.5)
 
 
@@ -68,25 +70,36 @@ def test_the_least_share_of_large_tensors_decides():
         row(DEDICATED, MiB, 4.0, MiB), row(DEDICATED, 4 * MiB, 4.0, 5 * MiB),
         row(COLOCATED, MiB, 4.0, 2 * MiB),
     ]  # fmt: skip
-    found = throughput.verdicts(rows)
+    found = throughput.verdicts(rows, of_memory)
     assert [(v.roles, v.share, v.nbytes, v.word) for v in found] == [
         (DEDICATED, 0.8, 4 * MiB, "met"), (COLOCATED, 0.5, MiB, "NOT MET"),
     ]  # fmt: skip
-    assert throughput.verdicts([row(DEDICATED, MiB, 1.0, 1.0, repeats=4)])[0].word.startswith("undecided")
-    assert throughput.verdicts([row(DEDICATED, MiB - 4, 1.0, 1.0)]) == []
+    few = throughput.verdicts([row(DEDICATED, MiB, 1.0, 1.0, repeats=4)], of_memory)
+    assert few[0].word.startswith("undecided")
+    assert throughput.verdicts([row(DEDICATED, MiB - 4, 1.0, 1.0)], of_memory) == []
+
+
+def of_memory(row):
+    return row.of_memory
 
 
 def test_the_page_says_whether_the_goal_is_met():
-    met, missed = row(DEDICATED, MiB, 4.0, MiB), row(COLOCATED, MiB, 4.0, 2 * MiB)
-    text = page.throughput_section([met, missed], ABOUT)
-    assert "The goal is a share of 60% from 1 MiB on. NOT MET: reached in 1 of 2 layouts." in text
-    assert "| 2 | 1 dedicated | 100% | 1 MiB | met |" in text
-    assert "| 2 | 2 colocated | 50% | 1 MiB | NOT MET |" in text
+    met = row(DEDICATED, MiB, 4.0, MiB)
+    apart, missed = row(Roles(2, 2, False), MiB, 4.0, 2 * MiB, handed=MiB), row(COLOCATED, MiB, 4.0, 2 * MiB)
+    small = row(COLOCATED, MiB // 2, 4.0, 2 * MiB, handed=1.0)
+    text = page.throughput_section([met, apart, missed, small], ABOUT)
+    assert (
+        "The goal is a share of 60% from 1 MiB on. Of the limit: NOT MET, reached in 2 of 3 layouts. "
+        "Of memory: NOT MET, reached in 1 of 3 layouts."
+    ) in text
+    assert "| 2 | 1 dedicated | 100% | 1 MiB | met | 100% | 1 MiB | met | 0 of 5 |" in text
+    assert "| 2 | 2 dedicated | 100% | 1 MiB | met | 50% | 1 MiB | NOT MET | 5 of 5 |" in text
+    assert "| 2 | 2 colocated | 50% | 1 MiB | NOT MET | 50% | 1 MiB | NOT MET | 0 of 5 |" in text
     assert "| 2 | 2 colocated | 4000.0 ms (2.00, 0.25) |" in text
     assert "Wrong elements in all of these measurements: 0." in text
-    assert " Met: reached in 1 of 1 layouts." in page.throughput_section([met], ABOUT)
+    assert " Of the limit: met, reached in 1 of 1 layouts." in page.throughput_section([met], ABOUT)
     undecided = page.throughput_section([row(DEDICATED, MiB, 4.0, MiB, repeats=2)], ABOUT)
-    assert "Too few repeats to decide." in undecided and "et: reached" not in undecided
+    assert "Of the limit: too few repeats to decide." in undecided and ", reached" not in undecided
     assert text.startswith("## Parameter server: push and pull\n\nMade by `measure` on 2026-11-29: ")
 
 
@@ -290,6 +303,27 @@ def test_wrong_elements_are_counted(monkeypatch, error):
     monkeypatch.setattr(Alone, "error", error)
     answer = worker.Rank().push_pull(servers=1, colocated=True, nbytes=12, iterations=3)
     assert answer["wrong"] == error and 0 < answer["span"][1] - answer["span"][0] < inf
+
+
+def test_what_is_handed_over_is_the_next_ranks():
+    shared = np.zeros((2, 3), np.float32)
+    seen = []
+    handing(shared, 1, lambda: seen.append(shared.tolist()))()
+    assert seen == [[[0, 0, 0], [1, 1, 1]]] * 2, "written before the first barrier, read before the second"
+    shared[0] = 5  # what rank 1 has read is what it writes next
+    again = handing(shared, 1, lambda: None)
+    again()
+    again()
+    assert shared.tolist() == [[5, 5, 5]] * 2
+
+
+def test_ranks_hand_over_in_memory_of_the_first(monkeypatch):
+    monkeypatch.setenv("RINGLEADER_SINGLE", "1")
+    rank = worker.Rank()
+    if path := rank.share(16)["path"]:
+        span = rank.hand(path, 16, iterations=3)["span"]
+        assert span[0] < span[1]
+        assert np.fromfile(path, np.float32).tolist() == [1] * 4
 
 
 def test_a_measurement_grows_until_it_lasts():
