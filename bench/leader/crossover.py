@@ -16,7 +16,7 @@ from ringleader.bench.contestants import Launcher
 from ringleader.bench.job import Job
 from ringleader.bench.leader.fit import SIZES as FITTED
 from ringleader.bench.leader.fit import Machine, Measurement
-from ringleader.bench.leader.ranks import BUDGET, Series, measure, series, started
+from ringleader.bench.leader.ranks import BUDGET, Series, measure, push_pull, series, started
 
 SIZES = (4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20)
 RING, LEADER, SERVER = "ring", "leader", "parameter server"
@@ -105,7 +105,7 @@ def run(
                     asked += [
                         (LEADER, k, _allreduce(job, "leader", nbytes, servers=k),
                          native.predict("leader", nbytes, servers=k)),
-                        (SERVER, k, series(job, do="push_pull", servers=k, colocated=True, nbytes=nbytes),
+                        (SERVER, k, push_pull(job, n, k, True, nbytes),
                          letters.predict("leader", nbytes, servers=k)),
                     ]  # fmt: skip
                 measure([entry for _, _, entry, _ in asked], repeats, budget)

@@ -1,8 +1,8 @@
 """The simulator's machine, fitted to the machine that this runs on.
 
 What is measured is not what is to be predicted: the rounds of a ring ReduceScatter and AllGather, one by one; a gather to
-one rank; letters between two ranks. The line a + b S that each gives over its sizes is fitted by least squares of the relative
-error, with a and b of at least 0. There is no other parameter.
+one rank; push and pull of one worker with one server. The line a + b S that each gives over its sizes is fitted by least
+squares of the relative error, with a and b of at least 0. There is no other parameter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from ringleader.bench.job import Job
-from ringleader.bench.leader.ranks import BUDGET, Series, measure, series
+from ringleader.bench.leader.ranks import BUDGET, Series, measure, push_pull, series
 from ringleader.collectives import build, simulate
 from ringleader.collectives.topology.base import Topology, links
 from ringleader.collectives.topology.graph import Graph
@@ -78,8 +78,8 @@ def fitted(n: int, rounds: Mapping[str, Sequence[float]], pair: Sequence[float],
 def lettered(
     machine: Machine, letters: Sequence[float], fold: Sequence[float], sizes: Sequence[int] = SIZES
 ) -> Machine:
-    """The machine for messages that Python starts: all of their start is work for the CPU. ``letters``: seconds of one on its
-    way, for each of ``sizes``; ``fold``: seconds of numpy's sum of two arrays."""
+    """The machine for messages that Python starts: all of their start is work for the CPU. ``letters``: seconds of one and of
+    what worker and server do with it, for each of ``sizes``; ``fold``: seconds of numpy's sum of two arrays."""
     start, copy = line(sizes, letters)
     return replace(
         machine,
@@ -103,7 +103,7 @@ class Measurement:
         self.rings = {name: ring(name, n) for name in ("allgather", "reduce_scatter")}
         self.pair = ring("allgather", 2)
         self.gather = _collective(job, "gather", "linear", n, SMALL)
-        self.letters = [series(job, do="letters", nbytes=nbytes) for nbytes in sizes]
+        self.asked = [push_pull(job, 2, 1, False, nbytes) for nbytes in sizes]  # a letter there and one back
         self.folds = [series(job, do="fold", nbytes=nbytes) for nbytes in sizes]
 
     def run(self, repeats: int, budget: float = BUDGET) -> tuple[Machine, Machine]:
@@ -112,13 +112,14 @@ class Measurement:
             *self.rings["reduce_scatter"],
             *self.pair,
             self.gather,
-            *self.letters,
+            *self.asked,
             *self.folds,
         ]
         measure(every, repeats, budget)
         rounds = {name: [s / (self.n - 1) for s in _medians(of)] for name, of in self.rings.items()}
         native = fitted(self.n, rounds, _medians(self.pair), _medians([self.gather])[0], self.sizes)
-        return native, lettered(native, _medians(self.letters), _medians(self.folds), self.sizes)
+        letters = [s / 2 for s in _medians(self.asked)]
+        return native, lettered(native, letters, _medians(self.folds), self.sizes)
 
 
 def _collective(job: Job, name: str, algorithm: str, ranks: int, nbytes: int) -> Series:

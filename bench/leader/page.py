@@ -37,8 +37,9 @@ computed afterwards; medians over the repeats."""
 CROSSOVER = """*predicted*: by `simulate` (model rounds) of the schedules allreduce/ring and allreduce/leader(servers=k) on a
 machine fitted in this run: α, β and the rate of all ranks together from the rounds of a ring AllGather, γ from what a round of
 a ring ReduceScatter takes longer, and what of α occupies a CPU from a gather of 4 bytes to one rank (bench/leader/fit.py). For
-the parameter server the messages are letters that Python starts, fitted from a ping-pong, and the schedule is leader's, with
-one letter for each of its messages: no acknowledgements, clocks or service threads. Nothing is adjusted to what is predicted.
+the parameter server the messages are letters that Python starts: one costs half of push, pull and clock of one worker with
+one dedicated server. The schedule is leader's, with one letter for each of its messages: what more workers cost besides, and
+service threads, are not in it. Nothing is adjusted to what is predicted.
 *measured*: `world.allreduce(algorithm=...)`, and push and pull of the parameter server with k servers among the same workers,
 in turn in each repeat; medians."""
 NEVER = "-"

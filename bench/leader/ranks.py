@@ -63,6 +63,11 @@ def series(job: Job, **order: Any) -> Series:
     return Series(job, order, [])
 
 
+def push_pull(job: Job, ranks: int, servers: int, colocated: bool, nbytes: int) -> Series:
+    """Of the parameter server, on the first ``ranks`` ranks."""
+    return series(job, do="push_pull", ranks=ranks, servers=servers, colocated=colocated, nbytes=nbytes)
+
+
 def measure(entries: list[Series], repeats: int, budget: float = BUDGET) -> None:
     """In turn: A B C, A B C, ..."""
     for _ in range(repeats):

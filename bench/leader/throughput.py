@@ -17,7 +17,7 @@ from statistics import median
 
 from ringleader.bench.contestants import Launcher
 from ringleader.bench.job import Job
-from ringleader.bench.leader.ranks import BUDGET, measure, series, started
+from ringleader.bench.leader.ranks import BUDGET, measure, push_pull, series, started
 from ringleader.bench.verdicts import LARGE, LIMIT, REPEATS
 
 SIZES = (64 << 10, 1 << 20, 4 << 20, 16 << 20, 64 << 20)
@@ -130,7 +130,7 @@ def run(
 
 def _measured(each: Roles, nbytes: int, job: Job, shared: str | None, budget: float) -> Row:
     """Once, one after the other. ``shared``: where the ranks hand over; None: they can't."""
-    leader = series(job, do="push_pull", servers=each.servers, colocated=each.colocated, nbytes=nbytes)
+    leader = push_pull(job, each.ranks, each.servers, each.colocated, nbytes)
     rings = {
         algorithm: series(
             job, do="collective", name="allreduce", algorithm=algorithm, options={}, ranks=each.workers, nbytes=nbytes
@@ -139,7 +139,8 @@ def _measured(each: Roles, nbytes: int, job: Job, shared: str | None, budget: fl
     }  # fmt: skip
     memory = series(job, do="copy", nbytes=MEMORY)
     handing = [series(job, do="hand", path=shared, nbytes=nbytes)] if shared else []
-    measure([leader, *rings.values(), memory, *handing], 1, budget)
+    # the copies next to what is held to them: a virtual machine's cores may move at any time
+    measure([*handing, leader, memory, *rings.values()], 1, budget)
     return Row(
         each, nbytes, leader.seconds, {algorithm: ring.seconds for algorithm, ring in rings.items()},
         [each.ranks * MEMORY / seconds for seconds in memory.seconds],

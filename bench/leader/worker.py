@@ -5,7 +5,7 @@ None at once and sleep on, so that dedicated servers take no core from an AllRed
 exchanged lie in memory that the node's ranks share.
 
 Each runs as it runs best: collectives and copies with every rank on a core of its own, as far as there are cores (see
-``stay`` in bench/worker.py), the parameter server and its letters wherever the system puts them (measured: half the time).
+``stay`` in bench/worker.py), the parameter server wherever the system puts them (measured: half the time).
 """
 
 from __future__ import annotations
@@ -23,13 +23,9 @@ from ringleader.bench.leader import training
 from ringleader.bench.worker import contents, handing, obey, shared_file, stay
 from ringleader.collectives import Schedule, build
 from ringleader.runtime.comm import Communicator, init
-from ringleader.runtime.comm.errors import CollectiveTimeout
 from ringleader.runtime.comm.leader import ParameterServer
-from ringleader.runtime.comm.leader.kinds import Kind
-from ringleader.runtime.comm.leader.post import Letter, Post
 
 DTYPE = np.dtype(np.float32)
-PATIENCE = 120.0  # seconds
 WARM_UP = 2  # calls before those that are timed
 Arrays = tuple[NDArray[Any], NDArray[Any]]
 
@@ -45,11 +41,16 @@ class Rank:
     def hello(self) -> dict[str, Any]:
         return {"transport": self.world.transport, "numpy": np.__version__, "python": sys.version.split()[0]}
 
-    def push_pull(self, servers: int, colocated: bool, nbytes: int, iterations: int) -> dict[str, Any]:
-        """Start and end of ``iterations`` of: push ``nbytes``, pull what the sum of all workers' is, clock. And how many
-        elements of the last sum were wrong."""
+    def push_pull(
+        self, ranks: int, servers: int, colocated: bool, nbytes: int, iterations: int
+    ) -> dict[str, Any]:
+        """Start and end of ``iterations`` of: push ``nbytes``, pull what the sum of all workers' is, clock; by the first
+        ``ranks`` ranks. And how many elements of the last sum were wrong."""
+        group = self._group(ranks)
+        if group is None:
+            return {"span": None}
         self._stay(False)
-        server = ParameterServer(self.world, servers, reduction="sum", colocated=colocated)
+        server = ParameterServer(group, servers, reduction="sum", colocated=colocated)
         span, wrong = None, 0
         if server.is_worker:
             count, number = len(server.workers), server.workers.index(self.rank)
@@ -105,39 +106,6 @@ class Rank:
         total, other = self._private(nbytes)
         total[...] = other[...] = 0
         return {"span": _timed(partial(np.add, total, other, out=total), iterations)}
-
-    def letters(self, nbytes: int, iterations: int) -> dict[str, Any]:
-        """So many round trips between ranks 0 and 1, by letters as the parameter server sends them: their start, and half the
-        time until their end, which is one letter's."""
-        group = self._group(2)
-        if group is None:
-            return {"span": None}
-        self._stay(False)
-        mine, yours = self._pair("exchanged", nbytes)
-        mine[...] = yours[...] = 0
-        came = 0
-
-        def arrived() -> None:
-            nonlocal came
-            came += 1
-
-        post = Post(group._transport, lambda letter: post.receive(letter, yours, arrived), lambda rank: None)
-
-        def turn() -> None:
-            end = came + 1
-            if self.rank == 0:
-                post.send(1, Letter(Kind.PUSH), mine)
-            if not post.wait_until(lambda: came >= end, PATIENCE):
-                raise CollectiveTimeout(
-                    f"letters on rank {self.rank}: none from rank {1 - self.rank} in {PATIENCE:g} s"
-                )
-            if self.rank == 1:
-                post.send(0, Letter(Kind.PUSH), mine)
-
-        start, end = _timed(turn, iterations)
-        post.wait_until(lambda: not post.sending, PATIENCE)
-        post.close()
-        return {"span": [start, (start + end) // 2]}
 
     def train(self, mode: str, staleness: int | None, **options: Any) -> dict[str, Any]:
         """See ``by_server``; mode "ring": ``by_allreduce``, on all ranks but the last."""

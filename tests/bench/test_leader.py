@@ -301,7 +301,7 @@ def test_wrong_elements_are_counted(monkeypatch, error):
     monkeypatch.setenv("RINGLEADER_SINGLE", "1")
     monkeypatch.setattr(worker, "ParameterServer", Alone)
     monkeypatch.setattr(Alone, "error", error)
-    answer = worker.Rank().push_pull(servers=1, colocated=True, nbytes=12, iterations=3)
+    answer = worker.Rank().push_pull(ranks=1, servers=1, colocated=True, nbytes=12, iterations=3)
     assert answer["wrong"] == error and 0 < answer["span"][1] - answer["span"][0] < inf
 
 
