@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 from ringleader.runtime.autograd import Parameter
-from ringleader.runtime.comm.compression import ErrorFeedback, check_spec, worthwhile
+from ringleader.runtime.comm.compression import ErrorFeedback, Feedbacks, check_spec, worthwhile
 from ringleader.runtime.comm.wire import Wire, allreduce_bytes
 from ringleader.runtime.parallel.exchange import Exchange, make_exchange
 
@@ -63,27 +63,19 @@ class Compression:
             reduction.wait()
 
     def state_dict(self) -> dict[str, Array]:
-        """For a checkpoint of this rank: what has yet to be sent, and where the codes stand."""
-        return {
-            f"{number}.{name}.{key}": array
-            for number, reduction in enumerate(self.reductions)
-            for name, feedback in reduction.feedbacks.items()
-            for key, array in feedback.state_dict().items()
-        }
+        """For a checkpoint of this rank, see ``Feedbacks``."""
+        return self._feedbacks().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Go on from there, with the same model, scheme, buckets and number of ranks. ValueError: they are others."""
-        own = self.state_dict()
-        if state.keys() != own.keys():
-            odd = sorted(state.keys() ^ own.keys())
-            raise ValueError(
-                f"compression {self.spec!r}: the state is of another model or number of ranks: {odd[0]!r}"
-            )
-        for number, reduction in enumerate(self.reductions):
-            for name, feedback in reduction.feedbacks.items():
-                prefix = f"{number}.{name}."
-                mine = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-                feedback.load_state_dict(mine)
+        self._feedbacks().load_state_dict(state)
+
+    def _feedbacks(self) -> Feedbacks:
+        return Feedbacks(
+            (f"{number}.{name}", feedback)
+            for number, reduction in enumerate(self.reductions)
+            for name, feedback in reduction.feedbacks.items()
+        )
 
 
 class Reduction:

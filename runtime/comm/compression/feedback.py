@@ -55,3 +55,24 @@ class ErrorFeedback:
             {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
         )
         self.residual[...] = state["residual"]
+
+
+class Feedbacks(dict[str, ErrorFeedback]):
+    """All those of one rank, by name."""
+
+    def state_dict(self) -> dict[str, Array]:
+        """For a checkpoint of this rank: what has yet to be sent, and where the codes stand."""
+        return {
+            f"{name}.{key}": array
+            for name, feedback in self.items()
+            for key, array in feedback.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Go on from there, with the same tensors, scheme and number of ranks. ValueError: they are others."""
+        own = self.state_dict()
+        if state.keys() != own.keys():
+            odd = min(state.keys() ^ own.keys())
+            raise ValueError(f"compression: the state is of another model or number of ranks: {odd!r}")
+        for name, feedback in self.items():
+            feedback.load_state_dict({key: state[f"{name}.{key}"] for key in feedback.state_dict()})

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ringleader.runtime.comm.communicator import Communicator
+from ringleader.runtime.comm.compression import Feedbacks
 from ringleader.runtime.comm.errors import RankLost
 from ringleader.runtime.comm.leader.device import on_device, to_host
 from ringleader.runtime.comm.leader.member import Member
@@ -181,6 +182,14 @@ class ParameterServer(Member):
             for part, saved in zip(parts, state[key])
         ]  # fmt: skip
         worker.finish(requests, "load_state_dict")
+
+    @property
+    def compression(self) -> Feedbacks | None:
+        """What this worker has yet to push: its ``state_dict()`` belongs into a checkpoint of this rank, beside what one worker
+        gets from ``state_dict``. It may be loaded after ``init``, with the same names, ``part_bytes`` and scheme. None: nothing
+        is compressed."""
+        worker = self._working("compression")
+        return None if self.settings.compression is None else worker.feedbacks
 
     def stats(self) -> dict[str, Any]:
         """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ringleader.runtime.comm.compression import ErrorFeedback
+from ringleader.runtime.comm.compression import ErrorFeedback, Feedbacks
 from ringleader.runtime.comm.errors import ArgumentError, CollectiveError, CollectiveTimeout, RankLost, named
 from ringleader.runtime.comm.leader.kinds import Kind
 from ringleader.runtime.comm.leader.placement import Part, Tensor
@@ -112,6 +112,11 @@ class Worker:
         self.pushed.sent += payload.nbytes * (self.settings.replicas + 1)
         self.pushed.uncompressed += g.nbytes * (self.settings.replicas + 1)
         return payload
+
+    @property
+    def feedbacks(self) -> Feedbacks:
+        parts = (part for parts in self.parts.values() for part in parts if part.number in self._feedback)
+        return Feedbacks((f"{part.number}.{part.key}", self._feedback[part.number]) for part in parts)
 
     def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
         """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""

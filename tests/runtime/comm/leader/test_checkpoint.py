@@ -86,3 +86,52 @@ def test_what_is_loaded_must_fit():
         server.barrier()
 
     served(3, work, 1, rule=Counting(), **OPTIONS)
+
+
+def compressed(server, steps, state=None, residuals=None):
+    """Of each worker: values, the servers' state (of the first), its own."""
+    server.init({"w": np.zeros((90, 200)), "small": np.zeros(3)})
+    rank = server.world.rank
+    if state is not None and rank == 0:
+        server.load_state_dict(state)
+    if residuals is not None:
+        server.compression.load_state_dict(residuals[rank])
+    server.barrier()
+    for step in steps:
+        random = np.random.default_rng((step, rank))
+        server.push("w", random.standard_normal((90, 200)))
+        server.push("small", random.standard_normal(3))
+        server.clock()
+    values = server.pull("w").wait()
+    server.barrier()
+    return values, server.state_dict() if rank == 0 else None, server.compression.state_dict()
+
+
+@pytest.mark.parametrize("spec", ["int8:stochastic", "sign", "topk:0.1", "randomk:0.1", "powersgd:2"])
+def test_compressed_pushes_go_on_bit_for_bit(spec):
+    options = {"rule": "add", "part_bytes": 50_000, "compression": spec}
+    whole = served(3, lambda server: compressed(server, range(6)), 1, **options)
+    halfway = served(3, lambda server: compressed(server, range(3)), 1, **options)
+    state, residuals = halfway[0][1], [found[2] for found in halfway[:2]]
+    assert len(state["w"]) == 3
+    named = {key.rpartition(".compressor.")[0] or key.removesuffix(".residual") for key in residuals[0]}
+    assert named == {"0.w", "1.w", "2.w"}, "the rest is too small"
+
+    again = served(3, lambda server: compressed(server, range(3, 6), state, residuals), 1, **options)
+    for rank in range(2):
+        np.testing.assert_array_equal(again[rank][0], whole[rank][0])
+    without = served(3, lambda server: compressed(server, range(3, 6), state), 1, **options)
+    assert not np.array_equal(without[0][0], whole[0][0])
+
+
+def test_what_is_yet_to_be_pushed_must_fit():
+    def work(server):
+        server.init({"w": np.zeros((90, 200))})
+        with pytest.raises(ValueError, match=r"of another model or number of ranks: '0\.w\."):
+            server.compression.load_state_dict({})
+
+    served(3, work, 1, compression="sign")
+
+
+def test_nothing_is_yet_to_be_pushed_where_nothing_is_compressed():
+    assert served(3, lambda server: server.compression is None, 1)[:2] == [True, True]

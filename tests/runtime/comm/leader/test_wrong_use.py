@@ -133,6 +133,7 @@ def test_servers_do_not_work():
                     lambda: server.pull("w"),
                     server.clock,
                     server.state_dict,
+                    lambda: server.compression,
                 ):
                     with pytest.raises(RuntimeError, match=r"rank 2 serves; workers are \[0, 1\]"):
                         call()
