@@ -105,7 +105,7 @@ def run(
                     asked += [
                         (LEADER, k, _allreduce(job, "leader", nbytes, servers=k),
                          native.predict("leader", nbytes, servers=k)),
-                        (SERVER, k, push_pull(job, n, k, True, nbytes),
+                        (SERVER, k, push_pull(job, n, k, nbytes, colocated=True),
                          letters.predict("leader", nbytes, servers=k)),
                     ]  # fmt: skip
                 measure([entry for _, _, entry, _ in asked], repeats, budget)

@@ -103,7 +103,7 @@ class Measurement:
         self.rings = {name: ring(name, n) for name in ("allgather", "reduce_scatter")}
         self.pair = ring("allgather", 2)
         self.gather = _collective(job, "gather", "linear", n, SMALL)
-        self.asked = [push_pull(job, 2, 1, False, nbytes) for nbytes in sizes]  # a letter there and one back
+        self.asked = [push_pull(job, 2, 1, s, colocated=False) for s in sizes]  # a letter there and one back
         self.folds = [series(job, do="fold", nbytes=nbytes) for nbytes in sizes]
 
     def run(self, repeats: int, budget: float = BUDGET) -> tuple[Machine, Machine]:

@@ -63,7 +63,7 @@ def series(job: Job, **order: Any) -> Series:
     return Series(job, order, [])
 
 
-def push_pull(job: Job, ranks: int, servers: int, colocated: bool, nbytes: int) -> Series:
+def push_pull(job: Job, ranks: int, servers: int, nbytes: int, *, colocated: bool) -> Series:
     """Of the parameter server, on the first ``ranks`` ranks."""
     return series(job, do="push_pull", ranks=ranks, servers=servers, colocated=colocated, nbytes=nbytes)
 

@@ -130,7 +130,7 @@ def run(
 
 def _measured(each: Roles, nbytes: int, job: Job, shared: str | None, budget: float) -> Row:
     """Once, one after the other. ``shared``: where the ranks hand over; None: they can't."""
-    leader = push_pull(job, each.ranks, each.servers, each.colocated, nbytes)
+    leader = push_pull(job, each.ranks, each.servers, nbytes, colocated=each.colocated)
     rings = {
         algorithm: series(
             job, do="collective", name="allreduce", algorithm=algorithm, options={}, ranks=each.workers, nbytes=nbytes

@@ -71,11 +71,12 @@ class Compression:
         self._feedbacks().load_state_dict(state)
 
     def _feedbacks(self) -> Feedbacks:
-        return Feedbacks(
+        named = (
             (f"{number}.{name}", feedback)
             for number, reduction in enumerate(self.reductions)
             for name, feedback in reduction.feedbacks.items()
         )
+        return Feedbacks(self.spec, named)
 
 
 class Reduction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from ringleader.runtime.comm.compression.base import Array, Compressor, Payload
@@ -58,7 +58,11 @@ class ErrorFeedback:
 
 
 class Feedbacks(dict[str, ErrorFeedback]):
-    """All those of one rank, by name."""
+    """All those of one rank, by name, of the scheme ``spec``."""
+
+    def __init__(self, spec: str, feedbacks: Iterable[tuple[str, ErrorFeedback]]) -> None:
+        super().__init__(feedbacks)
+        self.spec = spec
 
     def state_dict(self) -> dict[str, Array]:
         """For a checkpoint of this rank: what has yet to be sent, and where the codes stand."""
@@ -70,9 +74,11 @@ class Feedbacks(dict[str, ErrorFeedback]):
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Go on from there, with the same tensors, scheme and number of ranks. ValueError: they are others."""
-        own = self.state_dict()
-        if state.keys() != own.keys():
-            odd = min(state.keys() ^ own.keys())
-            raise ValueError(f"compression: the state is of another model or number of ranks: {odd!r}")
-        for name, feedback in self.items():
-            feedback.load_state_dict({key: state[f"{name}.{key}"] for key in feedback.state_dict()})
+        keys = {name: list(feedback.state_dict()) for name, feedback in self.items()}
+        odd = state.keys() ^ {f"{name}.{key}" for name, own in keys.items() for key in own}
+        if odd:
+            raise ValueError(
+                f"compression {self.spec!r}: the state is of another model or number of ranks: {min(odd)!r}"
+            )
+        for name, own in keys.items():
+            self[name].load_state_dict({key: state[f"{name}.{key}"] for key in own})

@@ -188,8 +188,7 @@ class ParameterServer(Member):
         """What this worker has yet to push: its ``state_dict()`` belongs into a checkpoint of this rank, beside what one worker
         gets from ``state_dict``. It may be loaded after ``init``, with the same names, ``part_bytes`` and scheme. None: nothing
         is compressed."""
-        worker = self._working("compression")
-        return None if self.settings.compression is None else worker.feedbacks
+        return self._working("compression").feedbacks
 
     def stats(self) -> dict[str, Any]:
         """Of this rank: ``sent``, bytes of all its messages. Of a worker ``pushed``, a Wire: bytes of gradients, and what

@@ -114,9 +114,13 @@ class Worker:
         return payload
 
     @property
-    def feedbacks(self) -> Feedbacks:
+    def feedbacks(self) -> Feedbacks | None:
+        """What has yet to be pushed; None: nothing is compressed."""
+        if self.settings.compression is None:
+            return None
         parts = (part for parts in self.parts.values() for part in parts if part.number in self._feedback)
-        return Feedbacks((f"{part.number}.{part.key}", self._feedback[part.number]) for part in parts)
+        named = ((f"{part.number}.{part.key}", self._feedback[part.number]) for part in parts)
+        return Feedbacks(self.settings.compression, named)
 
     def pull(self, key: str, out: NDArray[Any], priority: int) -> list[Request]:
         """It sees this worker's pushes, so it waits for them and, in mode "bsp", for the other workers' of that iteration."""

@@ -153,7 +153,13 @@ def test_a_barrier_against_a_sum():
 
 
 def test_integers_need_no_sum_where_nothing_is_folded():
-    served(3, lambda server: server.init({"w": np.zeros(3, int)}), 1, mode="asp", rule="add")
+    def work(server):
+        server.init({"w": np.zeros(3, int)})
+        server.push("w", np.array([1, 2, 3])).wait()
+        server.barrier()
+        return server.pull("w").wait().tolist()
+
+    assert served(3, work, 1, mode="asp", rule="add")[:2] == [[2, 4, 6]] * 2
 
 
 # Time-outs: one worker holds back until the others have been told
